@@ -1,0 +1,339 @@
+package mail
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// BodyType is the BODY parameter of MAIL (RFC 6152, RFC 3030).
+type BodyType uint8
+
+const (
+	BodyUnspecified BodyType = iota
+	Body7Bit
+	Body8BitMIME
+	BodyBinaryMIME
+)
+
+// String is the parameter's value, empty for unspecified.
+func (b BodyType) String() string {
+	return [...]string{"", "7BIT", "8BITMIME", "BINARYMIME"}[b&3]
+}
+
+// Return is the RET parameter of MAIL (RFC 3461 4.3): what of the message a
+// DSN brings back.
+type Return uint8
+
+const (
+	ReturnUnspecified Return = iota
+	ReturnFull
+	ReturnHeaders
+)
+
+// String is the parameter's value, empty for unspecified.
+func (r Return) String() string { return [...]string{"", "FULL", "HDRS", ""}[r&3] }
+
+// Notify is the NOTIFY parameter of RCPT (RFC 3461 4.1), a set. Zero means
+// that the client did not say, which is FAILURE and DELAY by default.
+type Notify uint8
+
+const (
+	NotifyNever Notify = 1 << iota
+	NotifySuccess
+	NotifyFailure
+	NotifyDelay
+)
+
+// String is the parameter's value, empty for unspecified.
+func (n Notify) String() string {
+	var s []string
+	for i, name := range [...]string{"NEVER", "SUCCESS", "FAILURE", "DELAY"} {
+		if n&(1<<i) != 0 {
+			s = append(s, name)
+		}
+	}
+	return strings.Join(s, ",")
+}
+
+// Wants tells whether a notification of kind is wanted; unspecified means
+// failure and delay (RFC 3461 4.1, 5.2.4).
+func (n Notify) Wants(kind Notify) bool {
+	if n == 0 {
+		return kind&(NotifyFailure|NotifyDelay) != 0
+	}
+	return n&kind != 0
+}
+
+// MailParams are the ESMTP parameters of MAIL that the message keeps.
+type MailParams struct {
+	Size       int64 // octets as declared (RFC 1870); 0: not said
+	Body       BodyType
+	SMTPUTF8   bool   // RFC 6531
+	RequireTLS bool   // RFC 8689
+	Return     Return // RFC 3461
+	EnvID      string // RFC 3461 ENVID, decoded; printable ASCII, <= 100 octets
+}
+
+// RcptParams are the ESMTP parameters of RCPT that the recipient keeps.
+type RcptParams struct {
+	Notify    Notify
+	OrcptType string // RFC 3461 ORCPT, address type, e.g. rfc822; empty: none
+	Orcpt     string // decoded; printable, <= 500 octets
+}
+
+// Param is one esmtp-param of MAIL or RCPT: KEYWORD or KEYWORD=value.
+type Param struct {
+	Keyword  string // upper case
+	Value    string
+	HasValue bool
+}
+
+// ParseMail reads the argument of MAIL FROM:, that is "<path> params", and
+// returns a reply of ours if it is not well-formed. allow says whether an
+// extension keyword is offered on this connection (SIZE, BODY, SMTPUTF8, RET,
+// ENVID, REQUIRETLS, AUTH, BINARYMIME); one that is not offered is refused with
+// 555 5.5.4 (RFC 5321 4.1.1.11).
+func ParseMail(arg string, allow func(keyword string) bool) (Path, MailParams, *Reply) {
+	var m MailParams
+	p, rest, err := ParsePath(arg)
+	if err != nil {
+		return p, m, NewReply(501, "5.1.7", "Bad reverse-path: "+err.Error())
+	}
+	if p.Domain == "" && p.Local != "" {
+		return p, m, NewReply(501, "5.1.7", "Bad reverse-path: it has no '@' and domain")
+	}
+	params, err := ParseParams(rest)
+	if err != nil {
+		return p, m, NewReply(501, "5.5.4", "Bad parameters of MAIL: "+err.Error())
+	}
+	for _, q := range params {
+		if !allow(q.Keyword) {
+			return p, m, unknownParam()
+		}
+		ok := true
+		switch q.Keyword {
+		case "SIZE":
+			n, err := strconv.ParseInt(q.Value, 10, 64)
+			ok = err == nil && n >= 0 && len(q.Value) <= 20 && q.Value[0] != '+'
+			m.Size = n
+		case "BODY":
+			switch strings.ToUpper(q.Value) {
+			case "7BIT":
+				m.Body = Body7Bit
+			case "8BITMIME":
+				m.Body = Body8BitMIME
+			case "BINARYMIME":
+				m.Body, ok = BodyBinaryMIME, allow("BINARYMIME")
+			default:
+				ok = false
+			}
+		case "SMTPUTF8":
+			m.SMTPUTF8, ok = true, !q.HasValue
+		case "REQUIRETLS":
+			m.RequireTLS, ok = true, !q.HasValue
+		case "RET":
+			switch strings.ToUpper(q.Value) {
+			case "FULL":
+				m.Return = ReturnFull
+			case "HDRS":
+				m.Return = ReturnHeaders
+			default:
+				ok = false
+			}
+		case "ENVID":
+			m.EnvID, ok = DecodeXtext(q.Value)
+			ok = ok && m.EnvID != "" && len(m.EnvID) <= 100
+		case "AUTH":
+			// RFC 4954 5: a server that does not trust the client takes it and
+			// forgets it. It must still be well-formed.
+			_, ok = DecodeXtext(q.Value)
+			ok = ok && q.HasValue
+		default:
+			return p, m, unknownParam()
+		}
+		if !ok {
+			return p, m, NewReply(501, "5.5.4", "Bad value of parameter "+q.Keyword)
+		}
+	}
+	if p.NeedsUTF8() && !m.SMTPUTF8 {
+		return p, m, NewReply(553, "5.6.7", "The reverse-path needs SMTPUTF8")
+	}
+	return p, m, nil
+}
+
+// ParseRcpt reads the argument of RCPT TO:. See [ParseMail] for allow (NOTIFY,
+// ORCPT); utf8 says whether the transaction has SMTPUTF8.
+func ParseRcpt(arg string, utf8 bool, allow func(keyword string) bool) (Path, RcptParams, *Reply) {
+	var r RcptParams
+	p, rest, err := ParsePath(arg)
+	if err != nil {
+		return p, r, NewReply(501, "5.1.3", "Bad forward-path: "+err.Error())
+	}
+	if p.IsNull() {
+		return p, r, NewReply(501, "5.1.3", "Bad forward-path: it is empty")
+	}
+	params, err := ParseParams(rest)
+	if err != nil {
+		return p, r, NewReply(501, "5.5.4", "Bad parameters of RCPT: "+err.Error())
+	}
+	for _, q := range params {
+		if !allow(q.Keyword) {
+			return p, r, unknownParam()
+		}
+		ok := true
+		switch q.Keyword {
+		case "NOTIFY":
+			r.Notify, ok = parseNotify(q.Value)
+		case "ORCPT":
+			var text string
+			r.OrcptType, text, ok = strings.Cut(q.Value, ";")
+			if ok {
+				r.Orcpt, ok = decodeOrcpt(text, utf8)
+			}
+			ok = ok && isKeyword(r.OrcptType) && r.Orcpt != "" && len(q.Value) <= 500
+		default:
+			return p, r, unknownParam()
+		}
+		if !ok {
+			return p, r, NewReply(501, "5.5.4", "Bad value of parameter "+q.Keyword)
+		}
+	}
+	if p.NeedsUTF8() && !utf8 {
+		return p, r, NewReply(553, "5.6.7", "The forward-path needs SMTPUTF8")
+	}
+	return p, r, nil
+}
+
+func unknownParam() *Reply {
+	return NewReply(555, "5.5.4", "Parameter is not recognized or not offered here")
+}
+
+func parseNotify(value string) (Notify, bool) {
+	var n Notify
+	for word := range strings.SplitSeq(value, ",") {
+		var one Notify
+		switch strings.ToUpper(word) {
+		case "NEVER":
+			one = NotifyNever
+		case "SUCCESS":
+			one = NotifySuccess
+		case "FAILURE":
+			one = NotifyFailure
+		case "DELAY":
+			one = NotifyDelay
+		default:
+			return 0, false
+		}
+		n |= one
+	}
+	return n, n&NotifyNever == 0 || n == NotifyNever // NEVER stands alone (RFC 3461 4.1)
+}
+
+// ParseParams reads what follows the path: blank-separated parameters, each
+// keyword at most once (RFC 5321 4.1.2, esmtp-param).
+func ParseParams(s string) ([]Param, error) {
+	if s == "" {
+		return nil, nil
+	}
+	if s[0] != ' ' {
+		return nil, errors.New("a blank must follow the path")
+	}
+	var params []Param
+	for word := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == ' ' }) {
+		key, value, has := strings.Cut(word, "=")
+		if !isKeyword(key) {
+			return nil, errors.New("a keyword has a character other than letters, digits and '-'")
+		}
+		if has && value == "" {
+			return nil, errors.New("a value is empty")
+		}
+		for i := 0; i < len(value); i++ {
+			if c := value[i]; c <= ' ' || c == 0x7f || c == '=' {
+				return nil, errors.New("a value has a control character or '='")
+			}
+		}
+		key = strings.ToUpper(key)
+		for _, q := range params {
+			if q.Keyword == key {
+				return nil, errors.New("a keyword is given twice")
+			}
+		}
+		params = append(params, Param{key, value, has})
+	}
+	return params, nil
+}
+
+func isKeyword(s string) bool {
+	if s == "" || s[0] == '-' || len(s) > 64 {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] != '-' && !isAlnum(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// DecodeXtext decodes xtext (RFC 3461 4). Only printable ASCII and blank may
+// come out: CR and LF hidden as +0D+0A have forged queue files elsewhere.
+func DecodeXtext(s string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '+':
+			if i+2 >= len(s) {
+				return "", false
+			}
+			hi, lo := unhex(s[i+1]), unhex(s[i+2])
+			if hi < 0 || lo < 0 {
+				return "", false
+			}
+			c = byte(hi<<4 | lo)
+			i += 2
+			if c < ' ' || c > '~' {
+				return "", false
+			}
+		case c < '!' || c > '~' || c == '=':
+			return "", false
+		}
+		b.WriteByte(c)
+	}
+	return b.String(), true
+}
+
+// EncodeXtext encodes s as xtext.
+func EncodeXtext(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {
+			b.WriteByte('+')
+			b.WriteByte("0123456789ABCDEF"[c>>4])
+			b.WriteByte("0123456789ABCDEF"[c&15])
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// decodeOrcpt takes xtext, and with SMTPUTF8 also plain UTF-8 (RFC 6533 3,
+// utf-8-addr-xtext and utf-8-addr-unitext without their \x{} escapes resolved).
+func decodeOrcpt(s string, utf8 bool) (string, bool) {
+	if isASCII(s) || !utf8 {
+		return DecodeXtext(s)
+	}
+	return s, Printable(s) == s && !strings.ContainsAny(s, " \t")
+}
+
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'A' <= c && c <= 'F': // lower case is not xtext (RFC 3461 4)
+		return int(c-'A') + 10
+	}
+	return -1
+}

@@ -1,0 +1,77 @@
+package mail
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Recipient is one forward-path with what the client asked for it.
+type Recipient struct {
+	ForwardPath Path
+	RcptParams
+	// Original is the forward-path as the client gave it, when a plugin
+	// rewrote or added this one; the null path: unchanged.
+	Original Path
+	// Attrs are the recipient-scope attributes of plugins, key
+	// "plugin/key"; stored with the queue entry.
+	Attrs Attrs
+}
+
+// Envelope is what MAIL and RCPT carried (RFC 5598 3.2), and the facts of the
+// session that brought it.
+type Envelope struct {
+	ReversePath Path
+	MailParams
+	Recipients []Recipient
+	Client     Client
+	Attrs      Attrs // message-scope attributes of plugins, key "plugin/key"
+}
+
+// Attrs are attributes that plugins left, key "plugin/key".
+type Attrs map[string][]byte
+
+// Client is what is known of the session that brought a message. It is kept
+// with the message: routing and delivery policy may ask for it.
+type Client struct {
+	Session  string         // session id, for the log
+	Listener string         // its name in the configuration
+	Remote   netip.AddrPort // the client; after PROXY, the one it speaks for
+	Local    netip.AddrPort
+	PTR      string // forward-confirmed name of Remote; empty: none
+	Helo     string // as validated; never raw
+	ESMTP    bool   // EHLO or LHLO rather than HELO
+	TLS      *TLS   // nil: clear text
+	Auth     string // authenticated identity; empty: none
+	Arrived  time.Time
+}
+
+// TLS is what is known of a TLS session.
+type TLS struct {
+	Version     uint16 // as in crypto/tls
+	Cipher      string
+	ServerName  string
+	Fingerprint string // SHA-256 of the client certificate in hex; empty: none
+}
+
+// Protocol is the transmission type for Received (RFC 3848, RFC 6531).
+func (c Client) Protocol(utf8, lmtp bool) string {
+	if !c.ESMTP && !lmtp {
+		return "SMTP"
+	}
+	p := "ESMTP"
+	switch {
+	case lmtp && utf8:
+		p = "UTF8LMTP"
+	case lmtp:
+		p = "LMTP"
+	case utf8:
+		p = "UTF8SMTP"
+	}
+	if c.TLS != nil {
+		p += "S"
+	}
+	if c.Auth != "" {
+		p += "A"
+	}
+	return p
+}
