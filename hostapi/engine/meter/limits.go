@@ -1,0 +1,96 @@
+package meter
+
+import "fmt"
+
+// What the rewritten module imports and exports, for the host to wire.
+const (
+	// ImportModule and ImportName name the function () -> () that the guest
+	// calls when its fuel is negative.
+	ImportModule = "wasmta_meter"
+	ImportName   = "refuel"
+
+	// ExportPrefix is reserved: plugins may not export names with it.
+	ExportPrefix = "wasmta."
+	// FuelExport is the mutable i64 global of fuel left. It starts at 0, so
+	// that the first function asks for fuel.
+	FuelExport = ExportPrefix + "fuel"
+	// DepthExport is the mutable i32 global of the weight of the running
+	// calls. Between calls it is 0; above [Limits.Depth] after a trap, the
+	// trap was the recursion limit.
+	DepthExport = ExportPrefix + "depth"
+)
+
+// Limits bounds what a module may contain. The zero value of a field means its
+// default.
+type Limits struct {
+	ModuleBytes   int // size of the module; 16 MiB
+	Functions     int // functions defined in the module; 50,000
+	FunctionBytes int // size of one function, local declarations included; 64 KiB
+	// FunctionBlocks is the number of blocks, loops, ifs and conditional
+	// branches of one function. Compile time grows with its square; 6,000.
+	FunctionBlocks int
+	Locals         int // parameters and locals of one function; 4,000
+	Globals        int // globals; 1,000
+	Tables         int // tables; 16
+	TableEntries   int // entries of one table, also after table.grow; 10,000
+	Segments       int // data segments and, apart from them, element segments; 10,000
+	Exports        int // exports; 10,000
+	MemoryPages    int // pages of 64 KiB, also after memory.grow; 1,024 (64 MiB)
+	Depth          int // weight of the calls that may run at once; 20,000
+}
+
+// WithDefaults returns l with every zero field replaced by its default.
+func (l Limits) WithDefaults() Limits {
+	for _, f := range []struct {
+		field *int
+		value int
+	}{
+		{&l.ModuleBytes, 16 << 20},
+		{&l.Functions, 50_000},
+		{&l.FunctionBytes, 64 << 10},
+		{&l.FunctionBlocks, 6_000},
+		{&l.Locals, 4_000},
+		{&l.Globals, 1_000},
+		{&l.Tables, 16},
+		{&l.TableEntries, 10_000},
+		{&l.Segments, 10_000},
+		{&l.Exports, 10_000},
+		{&l.MemoryPages, 1_024},
+		{&l.Depth, 20_000},
+	} {
+		if *f.field == 0 {
+			*f.field = f.value
+		}
+	}
+	l.MemoryPages = min(l.MemoryPages, maxPages)
+	return l
+}
+
+// Reason says what kind of fault an Error is.
+type Reason string
+
+// The reasons of an Error.
+const (
+	Malformed   Reason = "malformed"   // not a WebAssembly module, or damaged
+	Unsupported Reason = "unsupported" // a feature beyond core WebAssembly 2.0
+	Forbidden   Reason = "forbidden"   // well-formed, but not for plugins
+	TooLarge    Reason = "too large"   // beyond one of the Limits
+)
+
+// Error tells the author of a plugin why it was refused and what to do.
+type Error struct {
+	Reason Reason
+	Offset int    // byte offset in the module, -1 when there is none
+	Detail string // what is wrong and what to do
+}
+
+func (e *Error) Error() string {
+	if e.Offset < 0 {
+		return fmt.Sprintf("wasm module %s: %s", e.Reason, e.Detail)
+	}
+	return fmt.Sprintf("wasm module %s at offset %#x: %s", e.Reason, e.Offset, e.Detail)
+}
+
+func tooLarge(what string, got, limit int, advice string) *Error {
+	return &Error{TooLarge, -1, fmt.Sprintf("%s: %d, the limit is %d; %s", what, got, limit, advice)}
+}
