@@ -1,0 +1,2 @@
+// Package mailtest holds scripted SMTP peers, DNS zones and fixtures for tests. Only tests import it.
+package mailtest
