@@ -1,0 +1,183 @@
+package event
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wasmta/wasmta/core/mail"
+)
+
+// Log reports events to a slog.Logger. The zero value reports to nobody.
+type Log struct{ logger *slog.Logger }
+
+// NewLog makes a Log that reports to h.
+func NewLog(h slog.Handler) Log { return Log{slog.New(h)} }
+
+// Program returns a logger for what has no method of its own, under the name
+// of a part of the server.
+func (l Log) Program(name string) *slog.Logger {
+	if l.logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return l.logger.With(keyProgram, name)
+}
+
+func (l Log) emit(level slog.Level, program, id, event string, attrs ...slog.Attr) {
+	if l.logger == nil || !l.logger.Enabled(context.Background(), level) {
+		return
+	}
+	all := make([]slog.Attr, 0, len(attrs)+2)
+	all = append(all, slog.String(keyProgram, program))
+	if id != "" {
+		all = append(all, slog.String(keyID, id))
+	}
+	l.logger.LogAttrs(context.Background(), level, event, append(all, attrs...)...)
+}
+
+// ClientName is host[addr]:port for the log, Postfix's way.
+func ClientName(c *mail.Client) string {
+	name := c.PTR
+	if name == "" {
+		name = "unknown"
+	}
+	return name + "[" + c.Remote.Addr().Unmap().String() + "]:" + strconv.Itoa(int(c.Remote.Port()))
+}
+
+// Connected: a session began.
+func (l Log) Connected(c *mail.Client) {
+	l.emit(slog.LevelDebug, "smtpd", "", "connect", slog.String("client", ClientName(c)), slog.String("listener", c.Listener), slog.String("session", c.Session))
+}
+
+// Disconnected: a session ended. reason is ours, such as "QUIT" or "timeout".
+func (l Log) Disconnected(c *mail.Client, reason string, messages int) {
+	l.emit(slog.LevelDebug, "smtpd", "", "disconnect", slog.String("client", ClientName(c)), slog.String("session", c.Session),
+		slog.String("reason", reason), slog.Int("messages", messages))
+}
+
+// Rejected: a command or message was refused. stage is the SMTP verb or
+// "CONNECT"; to is empty before RCPT; by is the plugin that decided, empty for
+// the server itself.
+func (l Log) Rejected(c *mail.Client, stage string, r *mail.Reply, from, to *mail.Path, by string) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "reject: %s from %s: %s;", stage, strings.TrimSuffix(ClientName(c), ":"+strconv.Itoa(int(c.Remote.Port()))), r.String())
+	if from != nil {
+		fmt.Fprintf(&b, " from=<%s>", from)
+	}
+	if to != nil {
+		fmt.Fprintf(&b, " to=<%s>", to)
+	}
+	fmt.Fprintf(&b, " proto=%s helo=<%s>", c.Protocol(false, false), c.Helo)
+	if by != "" {
+		fmt.Fprintf(&b, " plugin=%s", by)
+	}
+	l.emit(slog.LevelInfo, "smtpd", "NOQUEUE", b.String())
+}
+
+// Received: a message is ours; who brought it.
+func (l Log) Received(id mail.ID, c *mail.Client) {
+	attrs := []slog.Attr{slog.String("client", ClientName(c)), slog.String("helo", c.Helo), slog.String("listener", c.Listener)}
+	if c.Auth != "" {
+		attrs = append(attrs, slog.String("sasl_username", c.Auth))
+	}
+	l.emit(slog.LevelInfo, "smtpd", id.String(), "received", attrs...)
+}
+
+// Queued: a message is ours; what it is. held: it waits for an operator.
+func (l Log) Queued(id mail.ID, from mail.Path, size int64, recipients int, messageID string, held bool) {
+	note := "queue active"
+	if held {
+		note = "queue hold"
+	}
+	l.emit(slog.LevelInfo, "qmgr", id.String(), "queued", slog.String("from", "<"+from.String()+">"), slog.Int64("size", size),
+		slog.Int("nrcpt", recipients), slog.String("message-id", messageID), slog.String(keySuffix, note))
+}
+
+// Discarded: a message or recipient was accepted and dropped by a rule. id is
+// zero if it was never queued; to is nil for the whole message.
+func (l Log) Discarded(id mail.ID, c *mail.Client, from mail.Path, to *mail.Path, by string) {
+	name := "NOQUEUE"
+	if id != 0 {
+		name = id.String()
+	}
+	attrs := []slog.Attr{slog.String("from", "<"+from.String()+">")}
+	if to != nil {
+		attrs = append(attrs, slog.String("to", "<"+to.String()+">"))
+	}
+	if c != nil {
+		attrs = append(attrs, slog.String("client", ClientName(c)))
+	}
+	l.emit(slog.LevelInfo, "smtpd", name, "discarded", append(attrs, slog.String("status", "discarded"), slog.String("plugin", by))...)
+}
+
+// Delays are the parts of a delivery's delay: before the queue, in it,
+// connecting, transmitting (Postfix: delays=a/b/c/d).
+type Delays [4]time.Duration
+
+func (d Delays) String() string {
+	var parts [4]string
+	for i, v := range d {
+		parts[i] = seconds(v)
+	}
+	return strings.Join(parts[:], "/")
+}
+
+func seconds(d time.Duration) string {
+	return strconv.FormatFloat(max(d, 0).Seconds(), 'g', 2, 64)
+}
+
+// Attempted: an attempt ended for one recipient. program is the agent: smtp,
+// lmtp, local, discard, or qmgr if there was no attempt.
+func (l Log) Attempted(program string, id mail.ID, to mail.Recipient, res mail.Result, delay time.Duration, delays Delays) {
+	relay := res.Relay
+	if relay == "" {
+		relay = "none"
+	}
+	attrs := []slog.Attr{slog.String("to", "<"+to.ForwardPath.String()+">")}
+	if !to.Original.IsNull() {
+		attrs = append(attrs, slog.String("orig_to", "<"+to.Original.String()+">"))
+	}
+	attrs = append(attrs, slog.String("relay", relay), slog.String("delay", seconds(delay)), slog.String("delays", delays.String()),
+		slog.String("dsn", res.Reply.Status().String()), slog.String("status", res.Outcome.String()), slog.String(keySuffix, res.Reply.String()))
+	l.emit(slog.LevelInfo, program, id.String(), "attempt", attrs...)
+}
+
+// Notified: a DSN about id was queued as notice. action is failed, delayed,
+// delivered or relayed.
+func (l Log) Notified(id, notice mail.ID, action string, to mail.Path) {
+	l.emit(slog.LevelInfo, "bounce", id.String(), "notified", slog.String("to", "<"+to.String()+">"), slog.String("action", action), slog.String("notification", notice.String()))
+}
+
+// Removed: nothing is left of a message.
+func (l Log) Removed(id mail.ID) { l.emit(slog.LevelInfo, "qmgr", id.String(), "removed") }
+
+// Operator: an operator changed the queue.
+func (l Log) Operator(id mail.ID, act, detail string) {
+	l.emit(slog.LevelInfo, "qmgr", id.String(), "operator", slog.String("operator", act), slog.String("detail", detail))
+}
+
+// PluginFailed: a plugin could not answer, and what stands for its answer.
+// subject is a queue or session id.
+func (l Log) PluginFailed(subject, plugin, generation, stage, policy string, err error) {
+	l.emit(slog.LevelWarn, "plugin", subject, "plugin failed", slog.String("plugin", plugin), slog.String("generation", generation),
+		slog.String("hook", stage), slog.String("on_error", policy), slog.String("error", err.Error()))
+}
+
+// PluginSaid: a line that a plugin logged.
+func (l Log) PluginSaid(level slog.Level, subject, plugin, text string) {
+	l.emit(level, "plugin", subject, "plugin", slog.String("plugin", plugin), slog.String("text", text))
+}
+
+// Generation: a plugin was loaded, swapped or refused. step names what
+// happened or, with an error, at which step it failed.
+func (l Log) Generation(plugin, hash, step string, err error) {
+	attrs := []slog.Attr{slog.String("plugin", plugin), slog.String("hash", hash), slog.String("step", step)}
+	if err != nil {
+		l.emit(slog.LevelError, "plugin", "", "plugin not loaded", append(attrs, slog.String("error", err.Error()))...)
+		return
+	}
+	l.emit(slog.LevelInfo, "plugin", "", "generation", attrs...)
+}
