@@ -31,7 +31,7 @@ const (
 	ServFail            // answers SERVFAIL
 	BogusServFail       // SERVFAIL with the extended error "DNSSEC Bogus" (RFC 8914)
 	Refused             // answers REFUSED
-	Late                // answers 200 ms late over UDP
+	Held                // answers over UDP only after Release
 	NoReply             // never answers, over TCP either
 	Truncate            // sets TC over UDP; the answer is had over TCP
 	TruncateOnly        // sets TC over UDP, and closes TCP connections without an answer
@@ -56,6 +56,7 @@ type DNS struct {
 	Addr string // host:port
 
 	done    chan struct{}
+	release chan struct{}
 	running sync.WaitGroup
 
 	mu      sync.Mutex
@@ -75,7 +76,7 @@ func ServeDNS(t testing.TB, zone Zone) (addr string) {
 // StartDNS starts a DNS server for zone whose queries can be counted and whose zone can be changed.
 func StartDNS(t testing.TB, zone Zone) *DNS {
 	t.Helper()
-	d := &DNS{queries: make(map[string]int), done: make(chan struct{})}
+	d := &DNS{queries: make(map[string]int), done: make(chan struct{}), release: make(chan struct{})}
 	d.SetZone(t, zone)
 
 	udp, tcp := listenBoth(t)
@@ -150,6 +151,9 @@ func asRead(t testing.TB, rr dns.RR) dns.RR {
 	return rr
 }
 
+// Release lets the replies go that Held keeps back, now and from now on. Call it once.
+func (d *DNS) Release() { close(d.release) }
+
 // Queries returns how many queries for name and type ("MX") came, repeated tries and TCP included.
 func (d *DNS) Queries(name, typ string) int {
 	d.mu.Lock()
@@ -182,12 +186,12 @@ func (d *DNS) serveUDP(conn net.PacketConn) {
 		if err != nil {
 			return
 		}
-		late := d.fault(buf[:n]) == Late
+		held := d.fault(buf[:n]) == Held
 		send := d.replies(buf[:n], true)
 		d.running.Go(func() {
-			if late {
+			if held {
 				select {
-				case <-time.After(200 * time.Millisecond):
+				case <-d.release:
 				case <-d.done:
 				}
 			}
