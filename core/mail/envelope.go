@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"io"
 	"net/netip"
 	"time"
 )
@@ -75,3 +76,18 @@ func (c Client) Protocol(utf8, lmtp bool) string {
 	}
 	return p
 }
+
+// Message is envelope and content as they are handed to a delivery agent.
+type Message struct {
+	ID       ID
+	Envelope Envelope // Recipients: those to deliver to
+	Header   []byte   // header block, with the empty line that ends it if there is one; not modified
+	BodySize int64
+	// OpenBody reads the body from its beginning; it may be called again for
+	// another attempt. A read error other than io.EOF means that the body is
+	// damaged or cannot be read: the agent must then not complete the message.
+	OpenBody func() (io.ReadCloser, error)
+}
+
+// Size is the length of the content in octets.
+func (m *Message) Size() int64 { return int64(len(m.Header)) + m.BodySize }

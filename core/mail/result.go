@@ -28,10 +28,12 @@ func (o Outcome) String() string {
 // Result is the outcome of one attempt for one recipient.
 type Result struct {
 	Outcome   Outcome
-	Reply     Reply  // the remote reply word for word, or ours when there was none
-	RemoteMTA string // host name of who said it; empty: we did
-	Relay     string // "host[addr]:port" for the log; empty: none
-	Relayed   bool   // delivered to a next hop that does not do DSN (RFC 3461 5.2.2)
+	Reply     Reply         // the remote reply word for word, or ours when there was none
+	RemoteMTA string        // host name of who said it; empty: we did
+	Relay     string        // "host[addr]:port" for the log; empty: none
+	Connect   time.Duration // for the log: reaching the next hop, TLS included
+	Transmit  time.Duration // for the log: from there to the reply
+	Relayed   bool          // delivered to a next hop that does not do DSN (RFC 3461 5.2.2)
 }
 
 // Attempt is one past attempt, kept with the queue entry.

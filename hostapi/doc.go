@@ -1,0 +1,9 @@
+// Package hostapi is what a guest may call: one file per family of functions
+// (log, config, session, envelope, header, content, reply, attr, clock). Open
+// the directory, and the file names are the list of a plugin's powers. Each
+// function checks the grant before it acts, the stage before it changes
+// anything, and every pointer and length that it was handed.
+//
+// hostapi/abi is the contract, hostapi/engine runs the guest, hostapi/manager
+// holds the generations in force. RATIONALE.md says why things are as they are.
+package hostapi
