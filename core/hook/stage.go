@@ -119,7 +119,8 @@ func (t StageSet) String() string {
 
 type actions uint16
 
-const ignored actions = 1<<numActions - 1
+// ignored allows every action and heeds none.
+const ignored actions = 1<<numActions - 1 | 1<<15
 
 func set(list ...Action) actions {
 	t := actions(1 << Continue)
