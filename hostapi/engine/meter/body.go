@@ -69,8 +69,8 @@ type body struct {
 	high   int // operands at most
 	now    int // operands now
 	blocks int
-	calls  bool
-	loops  bool
+	calls  int
+	loops  int
 	bulk   bool
 }
 
@@ -81,7 +81,7 @@ func (f *body) scan(sig Signature) {
 	f.sites = append(f.sites[:0], site{check: true})
 	f.edits = f.edits[:0]
 	f.high, f.now, f.blocks = 0, 0, 0
-	f.calls, f.loops, f.bulk = false, false, false
+	f.calls, f.loops, f.bulk = 0, 0, false
 	for len(f.frames) > 0 && r.err == nil {
 		f.instruction()
 	}
@@ -173,7 +173,7 @@ func (f *body) instruction() {
 	case op == opBrIf:
 		f.label()
 		f.apply(1, 0)
-		f.block()
+		f.blocks++
 		f.boundary()
 	case op == opBrTable:
 		for range r.count("branch targets", math.MaxInt32) {
@@ -183,17 +183,17 @@ func (f *body) instruction() {
 			}
 		}
 		f.label()
-		f.block()
+		f.blocks++
 		f.die()
 	case op == opReturn:
 		f.edit(editReturn, at, 1, len(f.frames)-1)
 		f.die()
 	case op == opCall:
-		f.calls = true
+		f.calls++
 		sig := f.funcIndex()
 		f.apply(len(sig.Params), len(sig.Results))
 	case op == opCallIndirect:
-		f.calls = true
+		f.calls++
 		t := r.index("type", len(f.m.types))
 		r.index("table", len(f.m.tables))
 		if r.err == nil {
@@ -334,15 +334,18 @@ func (f *body) dataIndex() {
 
 func (f *body) bulkEdit(kind editKind, at, arg int) {
 	f.bulk = true
+	f.blocks++
 	f.edit(kind, at, 0, arg)
 }
 
-// block counts what makes the compiler slow.
-func (f *body) block() {
-	if f.blocks++; f.blocks > f.lim.FunctionBlocks {
-		f.r.fail(TooLarge, "a function has more than %d blocks and branches; "+
-			"split it, or build with less inlining and for size", f.lim.FunctionBlocks)
-	}
+// compileNanos estimates how long the compiler needs, from what wazero 1.12
+// took for extreme functions: the square of the blocks, each local at each
+// loop, each global after each call.
+func (f *body) compileNanos() int64 {
+	blocks, loops, calls := int64(f.blocks), int64(f.loops), int64(f.calls)
+	globals := int64(f.m.nGlobals)
+	return 250*int64(len(f.r.b)) + 20*blocks*blocks +
+		20_000*loops*int64(f.locals) + 200*globals*(calls+blocks)
 }
 
 func (f *body) enter(op byte) {
@@ -362,14 +365,15 @@ func (f *body) enter(op byte) {
 		r.malformed("block type %d", t)
 		return
 	}
-	f.block()
+	f.blocks++
 	if op == opIf {
 		f.apply(1, 0)
 	}
 	n.height = max(f.now-n.params, f.top().height)
 	f.frames = append(f.frames, n)
 	if op == opLoop {
-		f.loops = true
+		f.loops++
+		f.blocks++ // the check
 		f.open(true)
 	} else {
 		f.boundary()
@@ -423,7 +427,7 @@ func (f *body) settle() {
 
 // short says that the function is over soon, so that its callers may check.
 func (f *body) short() bool {
-	return !f.calls && !f.loops && !f.bulk && len(f.sites) == 1 && f.sites[0].cost <= siteCost
+	return f.calls == 0 && f.loops == 0 && !f.bulk && len(f.sites) == 1 && f.sites[0].cost <= siteCost
 }
 
 // emit appends the rewritten code of the function to out. resultBlock is the
@@ -432,7 +436,7 @@ func (f *body) emit(out []byte, g *added, resultBlock []byte) []byte {
 	f.settle()
 	code := f.r.b
 	weight := int64(f.weight())
-	if f.calls {
+	if f.calls > 0 {
 		out = g.depth(out, opI32Add, weight)
 		out = appendU32(append(out, opGlobalGet), g.depthGlobal)
 		out = appendS64(append(out, opI32Const), int64(f.lim.Depth))
@@ -442,7 +446,7 @@ func (f *body) emit(out []byte, g *added, resultBlock []byte) []byte {
 	if !f.short() {
 		out = g.check(out)
 	}
-	if f.calls {
+	if f.calls > 0 {
 		out = append(append(out, opBlock), resultBlock...)
 	}
 	scratch := uint32(f.locals)
@@ -460,7 +464,7 @@ func (f *body) emit(out []byte, g *added, resultBlock []byte) []byte {
 				out = g.check(out)
 			}
 		case editReturn:
-			if !f.calls {
+			if f.calls == 0 {
 				out = append(out, opReturn)
 			} else {
 				out = appendU32(append(out, opBr), uint32(e.arg))
@@ -476,7 +480,7 @@ func (f *body) emit(out []byte, g *added, resultBlock []byte) []byte {
 		}
 	}
 	out = append(out, code[pos:]...)
-	if f.calls {
+	if f.calls > 0 {
 		out = g.depth(out, opI32Sub, weight)
 		out = append(out, opEnd)
 	}

@@ -26,17 +26,19 @@ type Limits struct {
 	ModuleBytes   int // size of the module; 16 MiB
 	Functions     int // functions defined in the module; 50,000
 	FunctionBytes int // size of one function, local declarations included; 64 KiB
-	// FunctionBlocks is the number of blocks, loops, ifs and conditional
-	// branches of one function. Compile time grows with its square; 6,000.
-	FunctionBlocks int
-	Locals         int // parameters and locals of one function; 4,000
-	Globals        int // globals; 1,000
-	Tables         int // tables; 16
-	TableEntries   int // entries of one table, also after table.grow; 10,000
-	Segments       int // data segments and, apart from them, element segments; 10,000
-	Exports        int // exports; 10,000
-	MemoryPages    int // pages of 64 KiB, also after memory.grow; 1,024 (64 MiB)
-	Depth          int // weight of the calls that may run at once; 20,000
+	Locals        int // parameters and locals of one function; 4,000
+	Globals       int // globals; 1,000
+	Tables        int // tables; 4
+	TableEntries  int // entries of one table, also after table.grow; 32,768 (Go: 4,096 and one for each function)
+	Segments      int // data segments and, apart from them, element segments; 200,000 (Go: 50,000)
+	Exports       int // exports; 10,000
+	// CompileMillis bounds the estimated time of compiling the module on one
+	// slow core, in milliseconds; 20,000. Branches, loops with many locals, and
+	// calls with many globals take more than linear time, so that a file of a
+	// few hundred KiB could keep the compiler busy for hours.
+	CompileMillis int
+	MemoryPages   int // pages of 64 KiB, also after memory.grow; 1,024 (64 MiB)
+	Depth         int // weight of the calls that may run at once; 20,000
 }
 
 // WithDefaults returns l with every zero field replaced by its default.
@@ -48,12 +50,12 @@ func (l Limits) WithDefaults() Limits {
 		{&l.ModuleBytes, 16 << 20},
 		{&l.Functions, 50_000},
 		{&l.FunctionBytes, 64 << 10},
-		{&l.FunctionBlocks, 6_000},
+		{&l.CompileMillis, 20_000},
 		{&l.Locals, 4_000},
 		{&l.Globals, 1_000},
-		{&l.Tables, 16},
-		{&l.TableEntries, 10_000},
-		{&l.Segments, 10_000},
+		{&l.Tables, 4},
+		{&l.TableEntries, 32_768},
+		{&l.Segments, 200_000},
 		{&l.Exports, 10_000},
 		{&l.MemoryPages, 1_024},
 		{&l.Depth, 20_000},

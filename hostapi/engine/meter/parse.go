@@ -6,6 +6,7 @@ import "bytes"
 // than a small multiple of the file's size. The Limits are below them.
 const (
 	maxItems   = 100_000
+	maxSegment = 1_000_000
 	maxFuncs   = 1_000_000
 	maxParams  = 255
 	maxResults = 64
@@ -183,7 +184,7 @@ func (m *module) section(id byte, s *reader) {
 	case secStart:
 		m.start = s.index("start function", len(m.funcs))
 	case secElement:
-		m.nElem = s.count("element segments", maxItems)
+		m.nElem = s.count("element segments", maxSegment)
 		return
 	case secDataCount:
 		m.dataCount = int(s.u32())
@@ -191,7 +192,7 @@ func (m *module) section(id byte, s *reader) {
 		m.nCode = s.count("function bodies", maxFuncs)
 		return
 	case secData:
-		m.nData = s.count("data segments", maxItems)
+		m.nData = s.count("data segments", maxSegment)
 		return
 	case secTag:
 		s.fail(Unsupported, "exceptions are not supported; build without -fwasm-exceptions")

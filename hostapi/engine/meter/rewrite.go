@@ -328,7 +328,7 @@ func (w *rewriter) elements() error {
 	if s == nil {
 		return nil
 	}
-	n := s.count("element segments", maxItems)
+	n := s.count("element segments", maxSegment)
 	b := appendU32(w.buf, uint32(n))
 	for range n {
 		b = w.element(b, s)
@@ -393,19 +393,29 @@ func (w *rewriter) code() error {
 	b := appendU32(w.buf, uint32(n))
 	f := &body{m: w.m, lim: w.lim}
 	var code, locals []byte
+	var nanos, dearest int64
+	dearestFunc := 0
 	for i := range n {
 		index := w.m.nImport + i
 		sig := w.m.types[w.m.funcs[index]]
 		f.r = s.sub(s.u32())
 		if size := len(f.r.b); size > w.lim.FunctionBytes {
 			return tooLarge(fmt.Sprintf("bytes of code in function %d", index), size, w.lim.FunctionBytes,
-				"split the function, or build with less inlining and for size; its compile time grows with the square")
+				"split the function, or build for size and with less inlining")
 		}
 		groups := f.declarations(sig)
 		f.scan(sig)
 		if f.r.err != nil {
 			f.r.err.Detail = fmt.Sprintf("function %d: %s", index, f.r.err.Detail)
 			return f.r.err
+		}
+		cost := f.compileNanos()
+		if nanos += cost; cost > dearest {
+			dearest, dearestFunc = cost, index
+		}
+		if nanos > int64(w.lim.CompileMillis)*1e6 {
+			return tooLarge("estimated milliseconds of compiling", int(nanos/1e6), w.lim.CompileMillis,
+				fmt.Sprintf("build for size and with less inlining, or split what is large; function %d takes longest", dearestFunc))
 		}
 		start := f.r.b[:f.code]
 		locals = append(locals[:0], start...)
@@ -457,7 +467,7 @@ func (w *rewriter) data() error {
 		return nil
 	}
 	c := &reader{b: s.b, base: s.base}
-	for range c.count("data segments", maxItems) {
+	for range c.count("data segments", maxSegment) {
 		switch kind := c.u32(); kind {
 		case 0, 2:
 			if kind == 2 {
