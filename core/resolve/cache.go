@@ -115,7 +115,7 @@ func (c *cache) revive(k key) *answer {
 	}
 	e := el.Value.(*entry)
 	now := time.Now()
-	if e.answer.kind != 0 || !now.Before(e.staleUntil) {
+	if !now.Before(e.staleUntil) { // which for a denial is when it expires
 		return nil
 	}
 	a := *e.answer
