@@ -1,0 +1,443 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/wasmta/wasmta/core/mail"
+)
+
+// MaxFileSize is the largest configuration file, in octets.
+const MaxFileSize = 4 << 20
+
+// Config is a configuration file with its defaults filled in.
+type Config struct {
+	Path string `toml:"-"` // of the file, absolute
+
+	Hostname      string   `toml:"hostname"` // default: the machine's name
+	DataDir       string   `toml:"data_dir"` // absolute after Load
+	LocalDomains  []Domain `toml:"local_domains"`
+	RelayDomains  []Domain `toml:"relay_domains"`
+	RelayNetworks []Prefix `toml:"relay_networks"`
+
+	Listeners []Listener `toml:"listener"`
+	TLS       TLS        `toml:"tls"`
+	DNS       DNS        `toml:"dns"`
+	Routes    []Route    `toml:"route"`
+	Queue     Queue      `toml:"queue"`
+	Limits    Limits     `toml:"limits"`
+	Plugins   []Plugin   `toml:"plugin"`
+	Admin     Admin      `toml:"admin"`
+	Log       Log        `toml:"log"`
+}
+
+// Listener is one [[listener]].
+type Listener struct {
+	Name          string  `toml:"name"`
+	Role          Role    `toml:"role"`           // mx | submission | lmtp
+	Address       string  `toml:"address"`        // host:port, or unix:PATH
+	TLS           TLSMode `toml:"tls"`            // none | starttls | implicit
+	ProxyProtocol bool    `toml:"proxy_protocol"` // from relay_networks only
+}
+
+// TLS is [tls].
+type TLS struct {
+	Certificate string `toml:"certificate"` // PEM file
+	Key         string `toml:"key"`         // PEM file
+}
+
+// DNS is [dns].
+type DNS struct {
+	Resolvers []HostPort `toml:"resolvers"` // empty: /etc/resolv.conf
+}
+
+// Route is one [[route]].
+type Route struct {
+	Domains []string `toml:"domains"` // exact, ".suffix", or "*"
+	To      *NextHop `toml:"to"`      // not nil after Load
+	TLS     string   `toml:"tls"`     // opportunistic | none | encrypt | verify
+}
+
+// Queue is [queue].
+type Queue struct {
+	Retry     []Duration `toml:"retry"`
+	Lifetime  Duration   `toml:"lifetime"`
+	WarnAfter Duration   `toml:"warn_after"`
+}
+
+// Limits is [limits].
+type Limits struct {
+	MessageSize        Size     `toml:"message_size"`
+	Recipients         int      `toml:"recipients"`
+	Sessions           int      `toml:"sessions"`
+	SessionsPerAddress int      `toml:"sessions_per_address"`
+	MinFree            Size     `toml:"min_free"`
+	Deliveries         int      `toml:"deliveries"`
+	DeliveriesPerHop   int      `toml:"deliveries_per_hop"`
+	PluginMemory       Size     `toml:"plugin_memory"` // all instances together; 0: a quarter of RAM
+	CommandTimeout     Duration `toml:"command_timeout"`
+}
+
+// Plugin is one [[plugin]].
+type Plugin struct {
+	Name      string         `toml:"name"`
+	Module    string         `toml:"module"` // absolute after Load
+	Listeners []string       `toml:"listeners"`
+	OnError   string         `toml:"on_error"`
+	Dev       bool           `toml:"dev"`
+	Config    map[string]any `toml:"config"`
+	Grant     Grant          `toml:"grant"`
+	Limits    PluginLimits   `toml:"limits"`
+}
+
+// Grant is [plugin.grant].
+type Grant struct {
+	Envelope     string   `toml:"envelope"`
+	Headers      string   `toml:"headers"`
+	Body         string   `toml:"body"`
+	AuthPassword bool     `toml:"auth_password"`
+	AttrsRead    []string `toml:"attrs_read"`
+}
+
+// PluginLimits is [plugin.limits]; zero: the default.
+type PluginLimits struct {
+	MemoryMB   int `toml:"memory_mb"`
+	CPUms      int `toml:"cpu_ms"`
+	WallMs     int `toml:"wall_ms"`
+	Concurrent int `toml:"concurrent"`
+}
+
+// ConfigJSON is the plugin's [plugin.config] as JSON; {} if there is none.
+func (p Plugin) ConfigJSON() (json.RawMessage, error) {
+	if len(p.Config) == 0 {
+		return json.RawMessage("{}"), nil
+	}
+	return json.Marshal(p.Config)
+}
+
+// Admin is [admin].
+type Admin struct {
+	Socket string `toml:"socket"` // absolute after Load
+	HTTP   string `toml:"http"`   // host:port; empty: off
+}
+
+// Log is [log].
+type Log struct {
+	Format string `toml:"format"` // line | json
+	Level  string `toml:"level"`  // debug | info | warn | error
+}
+
+// Error is one fault in a configuration file.
+type Error struct {
+	File         string
+	Line, Column int // 1-based; 0: not known
+	What         string
+}
+
+// Error is file:line:column: what.
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return e.File + ": " + e.What
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.What)
+}
+
+// Load reads and checks a file. The error is all faults that were found,
+// joined, each an [*Error].
+func Load(path string) (*Config, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &Error{File: path, What: fmt.Sprintf("cannot be read: %v; name another file with --config", errors.Unwrap(err))}
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
+	if err != nil {
+		return nil, &Error{File: path, What: fmt.Sprintf("cannot be read: %v", err)}
+	}
+	if len(data) > MaxFileSize {
+		return nil, &Error{File: path, What: "is larger than 4 MiB"}
+	}
+	return Parse(data, path, filepath.Dir(abs))
+}
+
+// Parse is Load for data that was read before. path is named in errors, dir
+// is what relative paths are relative to.
+func Parse(data []byte, path, dir string) (*Config, error) {
+	c := &Config{}
+	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	if err := d.Decode(c); err != nil {
+		return nil, decodeError(err, path)
+	}
+	p := &checker{file: path, at: positions(data)}
+	c.Path = filepath.Join(dir, filepath.Base(path))
+	c.defaults()
+	c.resolve(dir)
+	c.check(p)
+	if len(p.errs) > 0 {
+		return nil, errors.Join(p.errs...)
+	}
+	return c, nil
+}
+
+func decodeError(err error, path string) error {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) {
+		var all []error
+		for _, e := range strict.Errors {
+			line, col := e.Position()
+			all = append(all, &Error{path, line, col, fmt.Sprintf("unknown key %q; see sample.toml for the keys there are", strings.Join(e.Key(), "."))})
+		}
+		return errors.Join(all...)
+	}
+	var one *toml.DecodeError
+	if errors.As(err, &one) {
+		line, col := one.Position()
+		what := strings.TrimPrefix(one.Error(), "toml: ")
+		if key := strings.Join(one.Key(), "."); key != "" && !strings.Contains(what, key) {
+			what = key + ": " + what
+		}
+		return &Error{path, line, col, what}
+	}
+	return &Error{File: path, What: strings.TrimPrefix(err.Error(), "toml: ")}
+}
+
+func (c *Config) defaults() {
+	if c.Hostname == "" {
+		c.Hostname, _ = os.Hostname()
+	}
+	if c.DataDir == "" {
+		c.DataDir = "/var/lib/wasmta"
+	}
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		if l.Name == "" {
+			l.Name = l.Role.String()
+		}
+	}
+	def(&c.Queue.Lifetime, 5*Day)
+	def(&c.Queue.WarnAfter, 4*Hour)
+	if len(c.Queue.Retry) == 0 {
+		c.Queue.Retry = []Duration{5 * Minute, 15 * Minute, 30 * Minute, Hour, 2 * Hour, 4 * Hour}
+	}
+	def(&c.Limits.MessageSize, 50<<20)
+	def(&c.Limits.Recipients, 1000)
+	def(&c.Limits.Sessions, 10_000)
+	def(&c.Limits.SessionsPerAddress, 100)
+	def(&c.Limits.MinFree, 256<<20)
+	def(&c.Limits.Deliveries, 200)
+	def(&c.Limits.DeliveriesPerHop, 20)
+	def(&c.Limits.CommandTimeout, 5*Minute)
+	def(&c.Admin.Socket, "{data_dir}/admin.sock")
+	def(&c.Log.Format, "line")
+	def(&c.Log.Level, "info")
+}
+
+func def[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+// resolve makes paths absolute.
+func (c *Config) resolve(dir string) {
+	abs := func(p *string) {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	abs(&c.DataDir)
+	c.Admin.Socket = strings.ReplaceAll(c.Admin.Socket, "{data_dir}", c.DataDir)
+	abs(&c.Admin.Socket)
+	abs(&c.TLS.Certificate)
+	abs(&c.TLS.Key)
+	for i := range c.Plugins {
+		abs(&c.Plugins[i].Module)
+	}
+	for i := range c.Routes {
+		if to := c.Routes[i].To; to != nil && (to.Transport == mail.TransportMaildir || to.Transport == mail.TransportLMTPUnix) {
+			abs(&to.Host)
+		}
+	}
+	for i := range c.Listeners {
+		if path, ok := strings.CutPrefix(c.Listeners[i].Address, "unix:"); ok {
+			abs(&path)
+			c.Listeners[i].Address = "unix:" + path
+		}
+	}
+}
+
+// IsLocal tells whether domain (lower-case A-labels) is one of local_domains.
+func (c *Config) IsLocal(domain string) bool { return hasDomain(c.LocalDomains, domain) }
+
+// IsRelay tells whether domain is one of relay_domains.
+func (c *Config) IsRelay(domain string) bool { return hasDomain(c.RelayDomains, domain) }
+
+func hasDomain(list []Domain, domain string) bool {
+	for _, d := range list {
+		if string(d) == domain {
+			return true
+		}
+	}
+	return false
+}
+
+// checker collects faults with their places.
+type checker struct {
+	file string
+	at   map[string]position
+	errs []error
+}
+
+// fault reports what is wrong at a key such as "listener.0.address"; a key
+// that is not in the file is reported at its nearest parent.
+func (p *checker) fault(key, format string, args ...any) {
+	e := &Error{File: p.file, What: fmt.Sprintf(format, args...)}
+	for k := key; ; {
+		if pos, ok := p.at[k]; ok {
+			e.Line, e.Column = pos.line, pos.column
+			break
+		}
+		dot := strings.LastIndexByte(k, '.')
+		if dot < 0 {
+			break
+		}
+		k = k[:dot]
+	}
+	p.errs = append(p.errs, e)
+}
+
+func (c *Config) check(p *checker) {
+	if _, err := mail.ParseDomain(c.Hostname); err != nil {
+		p.fault("hostname", "hostname %q cannot be given in EHLO: %v", c.Hostname, err)
+	}
+	names := map[string]bool{}
+	for i, l := range c.Listeners {
+		key := fmt.Sprintf("listener.%d.", i)
+		if names[l.Name] {
+			p.fault(key+"name", "the listener name %q is used twice; give each its own", l.Name)
+		}
+		names[l.Name] = true
+		if l.Name == "" || strings.ContainsFunc(l.Name, notName) {
+			p.fault(key+"name", "a listener's name must be letters, digits, '-' and '_'")
+		}
+		if !strings.HasPrefix(l.Address, "unix:") {
+			if _, port, err := net.SplitHostPort(l.Address); err != nil || port == "" {
+				p.fault(key+"address", "address %q must be HOST:PORT (\"0.0.0.0:25\", \"[::]:25\") or unix:PATH", l.Address)
+			}
+		}
+		if l.TLS != TLSNone && c.TLS.Certificate == "" {
+			p.fault(key+"tls", "tls = %q needs a certificate: set certificate and key in [tls], or tls = \"none\"", l.TLS)
+		}
+	}
+	if len(c.Listeners) == 0 {
+		p.fault("", "there is no [[listener]]: nothing would accept mail; add one with name, role and address")
+	}
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		p.fault("tls", "certificate and key belong together: set both or none")
+	}
+	for i, r := range c.Routes {
+		key := fmt.Sprintf("route.%d.", i)
+		if len(r.Domains) == 0 {
+			p.fault(key+"domains", "a route needs domains: a list of names, \".suffix\" or \"*\"")
+		}
+		for _, d := range r.Domains {
+			if _, err := mail.ParseDomain(strings.TrimPrefix(d, ".")); d != "*" && err != nil {
+				p.fault(key+"domains", "domain %q: %v; write a name, \".suffix\" or \"*\"", d, err)
+			}
+		}
+		if r.To == nil {
+			p.fault(key+"to", "a route needs to = \"mx\", \"smtp:HOST:PORT\", \"lmtp:HOST:PORT\", \"lmtp:unix:PATH\", \"maildir:PATH\" or \"discard\"")
+		}
+		if _, ok := ParseTLSPolicy(r.TLS); !ok {
+			p.fault(key+"tls", "tls = %q: write opportunistic, none, encrypt or verify", r.TLS)
+		}
+	}
+	for i, d := range c.Queue.Retry {
+		if d < Second {
+			p.fault(fmt.Sprintf("queue.retry.%d", i), "a retry interval must be at least 1s")
+		}
+	}
+	plugins := map[string]bool{}
+	for i, g := range c.Plugins {
+		key := fmt.Sprintf("plugin.%d.", i)
+		if g.Name == "" || len(g.Name) > 64 || strings.ContainsFunc(g.Name, notName) {
+			p.fault(key+"name", "a plugin needs a name of letters, digits, '-' and '_', at most 64")
+		} else if plugins[g.Name] {
+			p.fault(key+"name", "the plugin name %q is used twice; give each its own", g.Name)
+		}
+		plugins[g.Name] = true
+		if g.Module == "" {
+			p.fault(key+"module", "a plugin needs module = the path of a .wasm file")
+		}
+		for _, l := range g.Listeners {
+			if !names[l] {
+				p.fault(key+"listeners", "there is no listener called %q", l)
+			}
+		}
+		if !oneOf(g.OnError, "", "tempfail", "continue", "reject") {
+			p.fault(key+"on_error", "on_error = %q: write tempfail, continue or reject", g.OnError)
+		}
+		for word, value := range map[string]string{"envelope": g.Grant.Envelope, "headers": g.Grant.Headers, "body": g.Grant.Body} {
+			if !oneOf(value, "", "none", "read", "write") {
+				p.fault(key+"grant."+word, "%s = %q: write none, read or write", word, value)
+			}
+		}
+		if g.Grant.Body == "write" {
+			p.fault(key+"grant.body", "body = \"write\" is not offered yet: a plugin can read the body, not replace it")
+		}
+		for word, n := range map[string]int{"memory_mb": g.Limits.MemoryMB, "cpu_ms": g.Limits.CPUms, "wall_ms": g.Limits.WallMs, "concurrent": g.Limits.Concurrent} {
+			if n < 0 || n > 1<<20 {
+				p.fault(key+"limits."+word, "%s must be 1 to 1048576, or 0 for the default", word)
+			}
+		}
+		if g.Limits.MemoryMB > 4096 {
+			p.fault(key+"limits.memory_mb", "memory_mb must be at most 4096: a guest is 32-bit")
+		}
+	}
+	if c.Admin.HTTP != "" {
+		if host, port, err := net.SplitHostPort(c.Admin.HTTP); err != nil || port == "" || !loopback(host) {
+			p.fault("admin.http", "http = %q must be a loopback address such as \"127.0.0.1:8025\": the control interface has no password", c.Admin.HTTP)
+		}
+	}
+	if len(c.Admin.Socket) > 100 {
+		p.fault("admin.socket", "the path of the socket is %d octets long; unix sockets allow about 100: set a shorter socket in [admin]", len(c.Admin.Socket))
+	}
+	if !oneOf(c.Log.Format, "line", "json") {
+		p.fault("log.format", "format = %q: write line or json", c.Log.Format)
+	}
+	if !oneOf(c.Log.Level, "debug", "info", "warn", "error") {
+		p.fault("log.level", "level = %q: write debug, info, warn or error", c.Log.Level)
+	}
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func notName(r rune) bool {
+	return !(r == '-' || r == '_' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9')
+}
+
+func oneOf(s string, list ...string) bool {
+	for _, t := range list {
+		if s == t {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,117 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wasmta/wasmta/core/mail"
+)
+
+func TestTheSampleLoads(t *testing.T) {
+	c, err := Load("sample.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Hostname != "mx.example.org" || c.Queue.Lifetime.Std() != 120*time.Hour || c.Routes[0].To.String() != "maildir:/var/mail/{user}" ||
+		c.Limits.MessageSize != 50<<20 || c.Admin.Socket != "/var/lib/wasmta/admin.sock" || !c.IsLocal("example.org") || len(c.RelayNetworks) != 2 {
+		t.Errorf("%+v", c)
+	}
+	if j, _ := c.Plugins[0].ConfigJSON(); string(j) != `{"domains":["spam.example"]}` {
+		t.Errorf("%s", j)
+	}
+}
+
+func TestDefaultsAreTheSamples(t *testing.T) {
+	c, err := Parse([]byte("hostname='h.example'\n[[listener]]\naddress='127.0.0.1:2525'\n"), "x.toml", "/etc/w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := Load("sample.toml")
+	if c.Limits != s.Limits || c.Queue.Lifetime != s.Queue.Lifetime || c.Queue.WarnAfter != s.Queue.WarnAfter || len(c.Queue.Retry) != len(s.Queue.Retry) ||
+		c.DataDir != s.DataDir || c.Log != s.Log || c.Admin != s.Admin || c.Listeners[0].Name != "mx" {
+		t.Errorf("defaults differ from the sample:\n%+v\n%+v", c, s)
+	}
+}
+
+func TestRelativePathsStartAtTheFile(t *testing.T) {
+	c, err := Parse([]byte("hostname='h'\ndata_dir='data'\n[[listener]]\naddress='unix:l.sock'\n[[route]]\ndomains=['*']\nto='maildir:./mail/{user}'\n[[plugin]]\nname='p'\nmodule='policy'\n"), "q.toml", "/etc/w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.DataDir != "/etc/w/data" || c.Routes[0].To.Host != "/etc/w/mail/{user}" || c.Plugins[0].Module != "/etc/w/policy" ||
+		c.Admin.Socket != "/etc/w/data/admin.sock" || c.Listeners[0].Address != "unix:/etc/w/l.sock" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
+	const head = "hostname = \"h.example\"\n[[listener]]\naddress = \"127.0.0.1:25\"\n"
+	for in, want := range map[string]string{
+		head + "role = \"mta\"":                                                  `x.toml:4:8: `,
+		head + "colour = 1":                                                      `x.toml:4:1: unknown key "listener.colour"`,
+		head + "[[route]]\ndomains = [\"a b\"]\nto='mx'":                         `x.toml:5:1: domain "a b"`,
+		head + "[[route]]\ndomains = [\"*\"]":                                    `x.toml:4:3: a route needs to`,
+		head + "[[route]]\ndomains=['*']\nto = 'ftp:x'":                          `x.toml:6:6: `,
+		head + "tls = \"starttls\"":                                              `x.toml:4:1: tls = "starttls" needs a certificate`,
+		head + "[[listener]]\naddress='x'":                                       `x.toml:4:3: the listener name "mx" is used twice`,
+		head + "[queue]\nretry = ['1h', '5x']":                                   `x.toml:5:16: `,
+		head + "[[plugin]]\nname='a b'\nmodule='x'":                              `x.toml:5:1: a plugin needs a name`,
+		head + "[[plugin]]\nname='a'":                                            `x.toml:4:3: a plugin needs module`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\non_error='maybe'":              `x.toml:7:1: on_error = "maybe"`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nheaders='all'": `x.toml:8:1: headers = "all"`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\nlisteners=['nope']":            `x.toml:7:1: there is no listener called "nope"`,
+		head + "[admin]\nhttp = '0.0.0.0:80'":                                    `x.toml:5:1: http = "0.0.0.0:80" must be a loopback`,
+		"hostname = \"a b\"\n":                                                   `x.toml:1:1: hostname "a b"`,
+		"relay_networks = ['10.0.0.1/8']":                                        `x.toml:1:19: `,
+		"hostname = ":                                                            `x.toml:1:1`,
+		"":                                                                       `there is no [[listener]]`,
+	} {
+		_, err := Parse([]byte(in), "x.toml", "/etc/w")
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q:\n got %v\nwant %s", in, err, want)
+		}
+	}
+}
+
+func TestAMissingFileIsSaid(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none.toml")
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "none.toml") || !strings.Contains(err.Error(), "--config") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestValues(t *testing.T) {
+	var d Duration
+	if err := d.UnmarshalText([]byte("1d12h")); err != nil || d.Std() != 36*time.Hour {
+		t.Errorf("%v %v", d, err)
+	}
+	var z Size
+	for in, want := range map[string]Size{"50MB": 50 << 20, "1 KiB": 1024, "7": 7, "2g": 2 << 30} {
+		if err := z.UnmarshalText([]byte(in)); err != nil || z != want {
+			t.Errorf("%q: %v %v", in, z, err)
+		}
+	}
+	for _, in := range []string{"", "-1", "x", "9999999999G", "0"} {
+		if err := z.UnmarshalText([]byte(in)); err == nil {
+			t.Errorf("%q: %v", in, z)
+		}
+	}
+	var n NextHop
+	if err := n.UnmarshalText([]byte("mx")); err != nil || n.Transport != mail.TransportMX {
+		t.Errorf("%v %v", n, err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	sample, _ := os.ReadFile("sample.toml")
+	f.Add(sample)
+	f.Add([]byte("[[a]]\n[a.b]\n[[a.c]]\nx=1"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) < 1<<14 {
+			_, _ = Parse(data, "x.toml", "/")
+		}
+	})
+}
