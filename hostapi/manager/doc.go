@@ -1,0 +1,23 @@
+// Package manager holds the generations of the plugins: which are in force, who
+// still uses an older one, and how one follows another while mail flows. It
+// runs no guest itself: loading and building are functions handed to [New], so
+// that all of this is tested with plain Go.
+//
+// # What it promises
+//
+//   - [Manager.Acquire] gives an immutable chain. A session or delivery that holds it
+//     sees this chain and no other until it releases it, however often plugins
+//     are replaced meanwhile. Acquire never waits.
+//   - A change is all or nothing. Modules are read, built and loaded first; only
+//     when all of them are ready does one pointer move. If any fails, the chain
+//     in force stays, and the [Error] names plugin, step, reason and hash.
+//   - A plugin whose bytes, configuration, grant and limits are unchanged is kept
+//     as it is: no new generation.
+//   - A replaced generation is closed when nobody holds a chain that contains it,
+//     and no later than DrainHard after it left the chain.
+//   - At the first start a plugin that cannot be loaded does not stop the server and does not
+//     vanish: a placeholder fails in its stead at mail, rcpt and route, so that
+//     its on_error decides. It is loaded again with each later change.
+//   - Each load leaves a line in the log: which plugin, which hash, which grants,
+//     on whose behalf.
+package manager
