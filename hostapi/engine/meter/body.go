@@ -3,8 +3,8 @@ package meter
 import "math"
 
 const (
-	// siteCost is the cost from which code that may be branched over pays for
-	// itself, minSite the cost below which it does not and its dominator pays.
+	// siteCost is the cost up to which one site pays for code that may be
+	// branched over, minSite the cost of code that may even double that.
 	siteCost = 64
 	minSite  = 16
 
@@ -103,9 +103,10 @@ func (f *body) die() {
 	f.now = f.top().height
 }
 
-// boundary opens a new site where the code so far has become dear enough.
+// boundary opens a site where code begins that may be branched over; settle
+// decides which of them stay.
 func (f *body) boundary() {
-	if t := f.top(); !t.dead && f.sites[t.site].cost >= siteCost {
+	if t := f.top(); !t.dead && f.sites[t.site].cost > 0 {
 		f.open(false)
 	}
 }
@@ -412,22 +413,27 @@ func (f *body) weight() int {
 	return 1 + slots/slotsPerWeight
 }
 
-// settle lets dominators pay for tiny sites. A dominator has the smaller
-// number, so one pass from the end is enough.
+// settle lets a dominator pay for what follows it, as long as both are cheap
+// or what follows is tiny. A dominator has the smaller number, so one pass
+// from the end is enough.
 func (f *body) settle() {
 	f.sites[0].cost += f.weight()
 	for i := len(f.sites) - 1; i > 0; i-- {
 		s := &f.sites[i]
-		if p := &f.sites[s.parent]; !s.check && s.cost < minSite && p.cost < 2*siteCost {
-			p.cost += s.cost
-			s.cost = 0
+		p := &f.sites[s.parent]
+		if sum := p.cost + s.cost; !s.check && (sum <= siteCost || s.cost < minSite && sum <= 2*siteCost) {
+			p.cost, s.cost = sum, 0
 		}
 	}
 }
 
 // short says that the function is over soon, so that its callers may check.
 func (f *body) short() bool {
-	return f.calls == 0 && f.loops == 0 && !f.bulk && len(f.sites) == 1 && f.sites[0].cost <= siteCost
+	total := 0
+	for _, s := range f.sites {
+		total += s.cost
+	}
+	return f.calls == 0 && f.loops == 0 && !f.bulk && total <= siteCost
 }
 
 // emit appends the rewritten code of the function to out. resultBlock is the
