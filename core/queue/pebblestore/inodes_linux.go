@@ -1,0 +1,13 @@
+package pebblestore
+
+import "golang.org/x/sys/unix"
+
+// freeInodes is how many files can still be made; not ok if the file system
+// has no such limit.
+func freeInodes(dir string) (uint64, bool) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || st.Files == 0 {
+		return 0, false
+	}
+	return st.Ffree, true
+}
