@@ -1,0 +1,311 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/queue"
+)
+
+// Queue is what can be read of the queue; every queue.Store is one.
+type Queue interface {
+	List(ctx context.Context, filter queue.Filter, f func(queue.Item, error) bool) error
+	Message(ctx context.Context, id mail.ID) (queue.Message, error)
+	Counts() queue.Counts
+}
+
+// Operator changes queue items on an operator's word. queue.ErrGone: the item
+// left the queue meanwhile.
+type Operator interface {
+	Hold(ctx context.Context, ref queue.Ref, reason string) error
+	Release(ctx context.Context, ref queue.Ref) error
+	Retry(ctx context.Context, ref queue.Ref) error
+	Reroute(ctx context.Context, ref queue.Ref, to mail.NextHop) error
+	Bounce(ctx context.Context, ref queue.Ref, reason string) error
+	Delete(ctx context.Context, ref queue.Ref) error
+}
+
+// Plugins controls the plugins that the configuration names.
+type Plugins interface {
+	ListPlugins() []PluginStatus
+	// LoadPlugin puts another module file in force for one plugin. After an
+	// error the generation before is in force, and the text says which step
+	// failed and why.
+	LoadPlugin(ctx context.Context, name, file string) (PluginStatus, error)
+	// ReloadPlugins reads the module of one plugin again; of all if name is
+	// empty.
+	ReloadPlugins(ctx context.Context, name string) error
+}
+
+// PluginStatus is one configured plugin as it stands.
+type PluginStatus struct {
+	Name       string             `json:"name"`
+	Module     string             `json:"module"`
+	State      string             `json:"state"` // active | failed
+	Generation string             `json:"generation,omitempty"`
+	Hash       string             `json:"sha256,omitempty"`
+	Hooks      []string           `json:"hooks,omitempty"`
+	Since      time.Time          `json:"since,omitzero"`
+	Sessions   int                `json:"sessions"`           // sessions and deliveries that hold this generation
+	Draining   []DrainingSessions `json:"draining,omitempty"` // replaced generations that are still held
+	LastError  string             `json:"last_error,omitempty"`
+	ErrorTime  time.Time          `json:"error_time,omitzero"`
+}
+
+// DrainingSessions is a replaced generation that is still held.
+type DrainingSessions struct {
+	Generation string `json:"generation"`
+	Hash       string `json:"sha256"`
+	Sessions   int    `json:"sessions"`
+}
+
+// Item is one queue item: recipients of one message that share a domain.
+type Item struct {
+	ID         string      `json:"id"`
+	Item       uint32      `json:"item"`
+	Damaged    string      `json:"damaged,omitempty"` // why the item cannot be read; nothing else is set then
+	State      string      `json:"state,omitempty"`   // queued | held
+	Sender     string      `json:"sender,omitempty"`  // reverse-path; <> is the null one
+	Size       int64       `json:"size,omitempty"`    // of the message, in octets
+	Arrived    time.Time   `json:"arrived,omitzero"`
+	Due        time.Time   `json:"due,omitzero"`
+	Expire     time.Time   `json:"expire,omitzero"`
+	Domain     string      `json:"domain,omitempty"`
+	Attempts   int         `json:"attempts"`
+	Priority   int         `json:"priority,omitempty"`
+	Reason     string      `json:"reason,omitempty"`   // why it is held or was deferred
+	NextHop    string      `json:"next_hop,omitempty"` // pinned by an operator or a plugin
+	Recipients []Recipient `json:"recipients,omitempty"`
+	History    []Attempt   `json:"history,omitempty"` // with one message only; oldest first
+}
+
+// Recipient is one open recipient with the result of its last attempt.
+type Recipient struct {
+	Address   string `json:"address"`
+	Original  string `json:"original,omitempty"` // as the client gave it, if it was rewritten
+	Status    string `json:"status,omitempty"`   // of the last attempt; empty: none was made
+	Reply     string `json:"reply,omitempty"`    // word for word
+	RemoteMTA string `json:"remote_mta,omitempty"`
+	Relay     string `json:"relay,omitempty"`
+	Notify    string `json:"notify,omitempty"` // DSN NOTIFY
+	ORCPT     string `json:"orcpt,omitempty"`  // DSN ORCPT
+}
+
+// Attempt is one past attempt.
+type Attempt struct {
+	At        time.Time `json:"at"`
+	Relay     string    `json:"relay,omitempty"`
+	Status    string    `json:"status"`
+	Reply     string    `json:"reply,omitempty"`
+	RemoteMTA string    `json:"remote_mta,omitempty"`
+}
+
+// Message is all that is known of one message but its body.
+type Message struct {
+	ID      string    `json:"id"`
+	Sender  string    `json:"sender"`
+	Size    int64     `json:"size"` // of the content, in octets
+	Arrived time.Time `json:"arrived"`
+	EnvID   string    `json:"envid,omitempty"` // DSN ENVID
+	Ret     string    `json:"ret,omitempty"`   // DSN RET
+	Session Session   `json:"session"`
+	Header  string    `json:"header"` // as stored; what is not UTF-8 is replaced
+	Items   []Item    `json:"items"`
+}
+
+// Session is what is known of the session that brought a message.
+type Session struct {
+	ID       string `json:"id,omitempty"`
+	Listener string `json:"listener,omitempty"`
+	Remote   string `json:"client,omitempty"`
+	PTR      string `json:"ptr,omitempty"`
+	Helo     string `json:"helo,omitempty"`
+	Auth     string `json:"auth,omitempty"`
+}
+
+// Limits of one request.
+const (
+	MaxRequest = 1 << 20 // octets of a request's body
+	MaxIDs     = 10_000  // ids of one selection
+	maxReason  = 500     // octets of a reason
+	maxErrors  = 100     // failures named in a result
+)
+
+// Selection names queue items. What is set must all match; All is needed when
+// nothing else is.
+type Selection struct {
+	IDs    []string `json:"ids,omitempty"`
+	Domain string   `json:"domain,omitempty"` // of the recipients
+	Sender string   `json:"sender,omitempty"` // reverse-path; <> is the null one
+	Held   *bool    `json:"held,omitempty"`
+	All    bool     `json:"all,omitempty"`
+}
+
+// ErrNothingSelected: an act needs a selection.
+var ErrNothingSelected = errors.New("nothing is selected: give ids, a domain or a sender, or ask for all")
+
+// filters are the store's filters that make up the selection: one, or one for
+// each id.
+func (s Selection) filters() ([]queue.Filter, error) {
+	f, err := newFilter(s.Domain, s.Sender)
+	if err != nil {
+		return nil, err
+	}
+	f.Held = s.Held
+	if len(s.IDs) == 0 {
+		if f == (queue.Filter{}) && !s.All {
+			return nil, ErrNothingSelected
+		}
+		return []queue.Filter{f}, nil
+	}
+	if len(s.IDs) > MaxIDs {
+		return nil, fmt.Errorf("%d ids are given; the limit is %d", len(s.IDs), MaxIDs)
+	}
+	seen := make(map[mail.ID]bool, len(s.IDs))
+	var all []queue.Filter
+	for _, text := range s.IDs {
+		id, err := ParseID(text)
+		if err != nil {
+			return nil, err
+		}
+		if !seen[id] {
+			seen[id] = true
+			f.ID = id
+			all = append(all, f)
+		}
+	}
+	return all, nil
+}
+
+// newFilter checks and normalises what an operator typed.
+func newFilter(domain, sender string) (queue.Filter, error) {
+	var f queue.Filter
+	if domain != "" {
+		if _, err := mail.ParseDomain(domain); err != nil {
+			return f, fmt.Errorf("domain %q: %v", domain, err)
+		}
+		f.Domain = mail.DomainKey(domain)
+	}
+	if sender != "" {
+		f.Sender = "<>"
+		if sender != "<>" {
+			in := strings.TrimSuffix(strings.TrimPrefix(sender, "<"), ">")
+			if _, err := mail.ParseMailbox(in); err != nil {
+				return f, fmt.Errorf("sender %q: %v; write an address, or <> for the null one", sender, err)
+			}
+			f.Sender = in
+		}
+	}
+	return f, nil
+}
+
+// ParseID reads a queue id with an error that says what one looks like.
+func ParseID(s string) (mail.ID, error) {
+	id, err := mail.ParseID(s)
+	if err == nil && id == 0 {
+		err = errors.New("it names no message")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("queue id %q: %v; wasmta queue list shows the ids there are", s, err)
+	}
+	return id, nil
+}
+
+// Request is what an act is about.
+type Request struct {
+	Selection
+	DryRun  bool   `json:"dry_run,omitempty"`  // count, change nothing
+	NextHop string `json:"next_hop,omitempty"` // reroute: as "to" of a route
+	Reason  string `json:"reason,omitempty"`   // hold, bounce: for the log and the notification
+}
+
+// Result is what became of an act.
+type Result struct {
+	Matched  int       `json:"matched"`        // items that were selected
+	Messages int       `json:"messages"`       // messages these belong to
+	Done     int       `json:"done"`           // items changed; 0 in a dry run
+	Gone     int       `json:"gone,omitempty"` // items that left the queue meanwhile
+	Failed   int       `json:"failed,omitempty"`
+	Errors   []Failure `json:"errors,omitempty"` // the first 100 failures, and ids that do not exist
+	Missing  int       `json:"missing,omitempty"`
+	DryRun   bool      `json:"dry_run,omitempty"`
+}
+
+// Failure is why one item was not changed.
+type Failure struct {
+	ID    string `json:"id"`
+	Error string `json:"error"`
+}
+
+type loadRequest struct {
+	Name string `json:"name"`
+	File string `json:"file,omitempty"`
+}
+
+type errorBody struct {
+	Error string `json:"error"`
+}
+
+// sender prints a reverse-path so that it can be given back as a filter.
+func sender(p mail.Path) string {
+	if p.IsNull() {
+		return "<>"
+	}
+	return p.String()
+}
+
+func newItem(i queue.Item, m queue.Message, history bool) Item {
+	out := Item{
+		ID: i.ID.String(), Item: i.Ref.Item, State: "queued", Sender: sender(m.Envelope.ReversePath), Size: m.Size(),
+		Arrived: i.Arrived, Due: i.Due, Expire: i.Expire, Domain: i.Domain, Attempts: i.Attempts, Priority: i.Priority, Reason: i.Reason,
+	}
+	if i.Held {
+		out.State, out.Due = "held", time.Time{}
+	}
+	if i.Pinned != nil {
+		out.NextHop = i.Pinned.String()
+	}
+	for _, r := range i.Recipients {
+		v := Recipient{Address: r.ForwardPath.String()}
+		if !r.Original.IsNull() {
+			v.Original = r.Original.String()
+		}
+		if r.Last.Reply.Code != 0 || r.Last.Outcome != mail.Deferred {
+			v.Status, v.Reply, v.RemoteMTA, v.Relay = r.Last.Outcome.String(), reply(r.Last.Reply), r.Last.RemoteMTA, r.Last.Relay
+		}
+		if history {
+			v.Notify, v.ORCPT = r.Notify.String(), r.Orcpt
+		}
+		out.Recipients = append(out.Recipients, v)
+	}
+	if history {
+		for _, a := range i.History {
+			out.History = append(out.History, Attempt{a.At, a.Relay, a.Result.Outcome.String(), reply(a.Result.Reply), a.Result.RemoteMTA})
+		}
+	}
+	return out
+}
+
+func reply(r mail.Reply) string {
+	if r.Code == 0 {
+		return r.Text
+	}
+	return r.String()
+}
+
+func newMessage(m queue.Message) Message {
+	c := m.Envelope.Client
+	out := Message{
+		ID: m.ID.String(), Sender: sender(m.Envelope.ReversePath), Size: m.Size(), Arrived: m.Arrived,
+		EnvID: m.Envelope.EnvID, Ret: m.Envelope.Return.String(), Header: string(m.Header),
+		Session: Session{ID: c.Session, Listener: c.Listener, PTR: c.PTR, Helo: c.Helo, Auth: c.Auth},
+	}
+	if c.Remote.IsValid() {
+		out.Session.Remote = c.Remote.String()
+	}
+	return out
+}
