@@ -5,8 +5,12 @@ import "math"
 const (
 	// siteCost is the cost up to which one site pays for code that may be
 	// branched over, minSite the cost of code that may even double that.
-	siteCost = 64
-	minSite  = 16
+	siteCost = 256
+	minSite  = 64
+
+	// leafCost is the cost up to which a function without loops and calls
+	// leaves the check to its callers.
+	leafCost = 64
 
 	// slotsPerWeight is the number of 8-byte stack slots of one depth weight.
 	slotsPerWeight = 16
@@ -72,6 +76,9 @@ type body struct {
 	calls  int
 	loops  int
 	bulk   bool
+	// straight says that the code so far had no branch and no call; checked
+	// that such code leads into a loop, whose check stands for that at the entry.
+	straight, checked bool
 }
 
 // scan decodes one function and collects the edits.
@@ -82,6 +89,7 @@ func (f *body) scan(sig Signature) {
 	f.edits = f.edits[:0]
 	f.high, f.now, f.blocks = 0, 0, 0
 	f.calls, f.loops, f.bulk = 0, 0, false
+	f.straight, f.checked = true, false
 	for len(f.frames) > 0 && r.err == nil {
 		f.instruction()
 	}
@@ -157,6 +165,13 @@ func (f *body) instruction() {
 	op := r.byte()
 	if t := f.top(); !t.dead {
 		f.sites[t.site].cost++
+	}
+	switch op {
+	case opLoop:
+		f.checked = f.checked || f.straight
+		f.straight = false
+	case opIf, opBr, opBrIf, opBrTable, opReturn, opUnreachable, opCall, opCallIndirect:
+		f.straight = false
 	}
 	switch {
 	case op == opBlock, op == opLoop, op == opIf:
@@ -433,7 +448,7 @@ func (f *body) short() bool {
 	for _, s := range f.sites {
 		total += s.cost
 	}
-	return f.calls == 0 && f.loops == 0 && !f.bulk && total <= siteCost
+	return f.calls == 0 && f.loops == 0 && !f.bulk && total <= leafCost
 }
 
 // emit appends the rewritten code of the function to out. resultBlock is the
@@ -449,7 +464,7 @@ func (f *body) emit(out []byte, g *added, resultBlock []byte) []byte {
 		out = append(out, opI32GtU, opIf, blockVoid, opUnreachable, opEnd)
 	}
 	out = g.take(out, f.sites[0].cost)
-	if !f.short() {
+	if !f.short() && !f.checked {
 		out = g.check(out)
 	}
 	if f.calls > 0 {

@@ -23,7 +23,7 @@
 // their table siblings one for 8 entries, a page grown [pageCost], all taken
 // before the operation starts; after one such charge the global may be far
 // below zero, and the host must set it, not add to it. A function without
-// loops and calls that costs at most [siteCost] pays, but leaves the check to
+// loops and calls that costs at most [leafCost] pays, but leaves the check to
 // its callers.
 //
 // Depth. Every function that contains a call adds its weight to the depth

@@ -20,7 +20,7 @@ const (
 	DepthExport = ExportPrefix + "depth"
 )
 
-// Limits bounds what a module may contain. The zero value of a field means its
+// Limits bounds what a module may contain. A field of zero or less means its
 // default.
 type Limits struct {
 	ModuleBytes   int // size of the module; 16 MiB
@@ -60,7 +60,7 @@ func (l Limits) WithDefaults() Limits {
 		{&l.MemoryPages, 1_024},
 		{&l.Depth, 20_000},
 	} {
-		if *f.field == 0 {
+		if *f.field <= 0 {
 			*f.field = f.value
 		}
 	}
