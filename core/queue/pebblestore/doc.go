@@ -12,7 +12,9 @@
 //
 // Nothing goes on after a write or sync that failed: Pebble cannot tell any
 // more what is on the disk. [Options.Fatal] is called, by default it ends the
-// process with exit code 75, and no call that was under way returns.
+// process with exit code 75, and no call that was under way returns. (When
+// Pebble cannot change to a new log file it panics in a way that nobody can
+// recover from, and the process ends with code 2.)
 //
 // Every value carries a version octet and a CRC-32C over its key and itself,
 // so that neither a flipped bit nor a value under the wrong key is taken for

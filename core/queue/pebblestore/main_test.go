@@ -12,5 +12,10 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", "20"); err != nil {
 		panic(err)
 	}
+	if !durable { // fails on purpose; nothing to keep
+		if err := flag.Set("rapid.nofailfile", "true"); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
 }
