@@ -321,4 +321,7 @@ const (
 	MaxKey         = 512
 	MaxAttrValue   = 16 << 10
 	MaxConfig      = 1 << 20
+	MaxEdits       = 256   // changes of fields, attributes and next hops
+	MaxRcptEdits   = 1_000 // changes of recipients
+	MaxAttrs       = 1_000 // attributes in one scope, of all plugins
 )

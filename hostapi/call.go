@@ -1,0 +1,255 @@
+package hostapi
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/hostapi/abi"
+)
+
+// Memory is the linear memory of a guest. The views that Read returns are the
+// memory itself: writing to one writes to the guest. They are valid until the
+// guest runs again, and the host never runs the guest from a host function.
+type Memory interface {
+	Read(offset, count uint32) (view []byte, ok bool)
+}
+
+// Meter is what the engine knows of the call that is running.
+type Meter interface {
+	// Charge takes units of fuel for work that the host does for the guest,
+	// about a nanosecond each. It panics with a *Trap when none is left.
+	Charge(units int64)
+	FuelLeft() int64
+	WallLeft() time.Duration
+	MemoryLimit() int64 // octets
+}
+
+// What host functions cost beside their own time in the guest, in fuel.
+const (
+	costCall  = 20  // leaving the guest and coming back
+	costField = 8   // looking at one header field or recipient
+	costClone = 30  // copying one recipient, header field or attribute for an edit
+	costRead  = 500 // reading from the spool
+	perUnit   = 64  // octets copied for one unit
+)
+
+// Guest is one generation of a plugin: what stays the same in all its calls.
+type Guest struct {
+	Name       string
+	Generation string
+	Grant      Grant
+	Config     Config
+	Version    string           // of the server
+	Log        func(Line)       // required
+	LogLevel   int32            // lines below it are not wanted
+	Now        func() time.Time // required
+	Random     io.Reader        // required; cryptographic
+	Started    time.Time        // where the monotonic clock begins
+}
+
+// Line is one line that a plugin logged.
+type Line struct {
+	Plugin, Generation string
+	Hook               string // as in the export's name, or init, selftest
+	Session            string // id; empty: none
+	Message            string // id of the transaction or queue entry; empty: none
+	Level              int32  // abi.LogDebug to abi.LogError
+	Text               string // one line of printable text, at most about abi.MaxLogLine
+}
+
+// Fault says how a call failed.
+type Fault string
+
+const (
+	FaultTrap      Fault = "trap"      // the guest did something impossible, or gave up
+	FaultExit      Fault = "exit"      // the guest ended itself
+	FaultRecursion Fault = "recursion" // calls nested too deep
+	FaultCPU       Fault = "cpu"       // the CPU time of the call is used up
+	FaultDeadline  Fault = "deadline"  // the wall time of the call is used up, or the session is gone
+	FaultLimit     Fault = "limit"     // too many host calls
+	FaultMemory    Fault = "memory"    // no memory for the instance
+	FaultBusy      Fault = "busy"      // too many instances or running calls
+	FaultVerdict   Fault = "verdict"   // the verdict is not one
+	FaultInit      Fault = "init"      // mta1_init failed for a session's instance
+	FaultHost      Fault = "host"      // a host function failed; the server's mistake
+)
+
+// Trap ends the call. A host function panics with one.
+type Trap struct {
+	Fault  Fault
+	Reason string
+}
+
+func (t *Trap) Error() string { return t.Reason }
+
+// Call is one guest being called: for a hook, or to initialise it. It is used
+// again for the next call of the same instance and belongs to one goroutine.
+type Call struct {
+	guest *Guest
+	meter Meter
+
+	event *hook.Event // nil: init or selftest
+	name  string      // of the hook
+
+	reply       *mail.Reply
+	calls       int
+	lines       int
+	edits       int
+	rcptEdits   int
+	headerEdits int
+	headerBytes int
+	last        string // line logged
+
+	scratch [256]byte
+}
+
+// NewCall makes the state for an instance of g.
+func NewCall(g *Guest, m Meter) *Call { return &Call{guest: g, meter: m} }
+
+// Begin prepares the next call: the hook of e, or the phase named init or
+// selftest with a nil e.
+func (c *Call) Begin(name string, e *hook.Event) {
+	c.name, c.event = name, e
+	c.reply = nil
+	c.calls, c.lines, c.edits, c.rcptEdits, c.headerEdits, c.headerBytes = 0, 0, 0, 0, 0, 0
+	c.last = ""
+}
+
+// End forgets the event, which must not be kept after the call.
+func (c *Call) End() { c.event, c.reply = nil, nil }
+
+// HostCalls is the number of host calls since Begin.
+func (c *Call) HostCalls() int { return c.calls }
+
+// LastLine is the last line that was logged since Begin; empty: none.
+func (c *Call) LastLine() string { return c.last }
+
+// Function is a host function of the module abi.Module. Call gets the
+// parameters in the order of the signature and returns the result; it panics
+// with a *Trap where the contract says trap.
+type Function struct {
+	Name      string
+	Signature abi.Signature
+	call      func(c *Call, m Memory, p []uint64) int64
+}
+
+// Call counts the call and makes it.
+func (f *Function) Call(c *Call, m Memory, p []uint64) int64 {
+	c.Count(f.Name)
+	return f.call(c, m, p)
+}
+
+// Count counts one host call and its cost. It panics with a *Trap beyond
+// abi.MaxHostCalls.
+func (c *Call) Count(name string) {
+	if c.calls++; c.calls > abi.MaxHostCalls {
+		panic(&Trap{FaultLimit, fmt.Sprintf("%s: more than %d host calls in one hook", name, abi.MaxHostCalls)})
+	}
+	c.meter.Charge(costCall)
+}
+
+// Functions are the core functions, in the order of abi.Functions.
+func Functions() []Function {
+	return []Function{
+		{"get", "iii>i", get},
+		{"get_num", "i>I", getNum},
+		{"set", "iii>i", setField},
+		{"set_num", "iI>i", setNum},
+		{"list_len", "i>i", listLen},
+		{"list_get", "iiiii>i", listGet},
+		{"list_num", "iii>I", listNum},
+		{"list_set", "iiiii>i", listSet},
+		{"list_insert", "iiii>i", listInsert},
+		{"list_remove", "ii>i", listRemove},
+		{"list_find", "iiii>i", listFind},
+		{"reply", "iiii>i", reply},
+		{"body_read", "Iii>i", bodyRead},
+		{"body_write", "ii>i", bodyWrite},
+		{"body_splice", "II>i", bodySplice},
+		{"attr_get", "iiiii>i", attrGet},
+		{"attr_set", "iiiii>i", attrSet},
+		{"attr_del", "iii>i", attrDel},
+		{"config", "iiii>i", config},
+		{"secret", "iiii>i", secret},
+		{"log", "iii>i", log},
+		{"log_level", ">i", logLevel},
+		{"now_ms", ">I", nowMs},
+		{"mono_ns", ">I", monoNs},
+		{"random", "ii>i", random},
+		{"metric_def", "iii>i", metricDef},
+		{"metric_add", "iI>i", metricAdd},
+		{"feature", "i>i", feature},
+	}
+}
+
+// in is an input (ptr, len): a view of guest memory. Out of bounds traps; a
+// length of 0 is never out of bounds.
+func in(m Memory, ptr, n uint64) []byte {
+	if uint32(n) == 0 {
+		return []byte{}
+	}
+	b, ok := m.Read(uint32(ptr), uint32(n))
+	if !ok {
+		panic(&Trap{FaultTrap, fmt.Sprintf("pointer %#x with length %d is outside its memory", uint32(ptr), uint32(n))})
+	}
+	return b
+}
+
+// out is an output (buf, cap): a view to write to. The rules are those of in.
+func out(m Memory, buf, n uint64) []byte { return in(m, buf, n) }
+
+// output writes b to dst if it fits and returns the full length.
+func (c *Call) output(dst, b []byte) int64 {
+	if len(b) <= len(dst) {
+		copy(dst, b)
+		c.meter.Charge(int64(len(b)) / perUnit)
+	}
+	return int64(min(len(b), math.MaxInt32))
+}
+
+// result turns an error of an edit into a code.
+func result(err error) int64 {
+	var code abi.Code
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+	case errors.Is(err, hook.ErrStage):
+		code = abi.State
+	case errors.Is(err, hook.ErrIndex), errors.Is(err, mail.ErrFieldIndex):
+		code = abi.NotFound
+	case errors.Is(err, hook.ErrLimit):
+		code = abi.Limit
+	case errors.Is(err, mail.ErrFieldTwice):
+		code = abi.Conflict
+	case errors.Is(err, mail.ErrFieldLong):
+		code = abi.TooLarge
+	default:
+		code = abi.Invalid
+	}
+	return int64(code)
+}
+
+// mayWrite checks the grant for a change to session, envelope or delivery, and
+// counts it.
+func (c *Call) mayWrite() abi.Code {
+	if c.guest.Grant.Envelope < Write {
+		return abi.Denied
+	}
+	return abi.OK
+}
+
+// countEdit counts a change other than of headers and recipients. Each one
+// keeps what is needed to undo it until the verdict is in.
+func (c *Call) countEdit() abi.Code {
+	if c.edits >= abi.MaxEdits {
+		return abi.Limit
+	}
+	c.edits++
+	return abi.OK
+}

@@ -1,0 +1,296 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"runtime"
+	"time"
+
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/hostapi"
+	"github.com/wasmta/wasmta/hostapi/abi"
+	"github.com/wasmta/wasmta/hostapi/engine/meter"
+)
+
+// instance is a guest of one session. It belongs to the goroutine that calls
+// it.
+type instance struct {
+	plugin  *Plugin
+	mod     api.Module
+	call    *hostapi.Call
+	memory  linear
+	console console
+	failed  bool
+	counted bool // among the plugin's sessions
+	closed  bool
+
+	functions [hook.Tick + 1]api.Function
+	fuel      api.MutableGlobal
+	stack     [1]uint64
+
+	// Of the call that runs. The fuel global holds what was handed to the
+	// guest, left what was not: together they are what it may still use.
+	left     int64
+	wall     time.Duration
+	deadline time.Time // zero until the first look at the clock
+	ctx      callContext
+}
+
+// callContext is what wazero hands to the host functions of a call.
+type callContext struct {
+	context.Context
+	instance *instance
+	starting bool // the module is being made: values matter
+}
+
+// Value spares the search in the session's context, where nothing is meant for
+// the engine.
+func (c *callContext) Value(key any) any {
+	if c.starting {
+		return c.Context.Value(key)
+	}
+	return nil
+}
+
+// instantiate makes an instance, which runs the start function if there is
+// one.
+func (p *Plugin) instantiate(ctx context.Context) (i *instance, err error) {
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
+	i = &instance{plugin: p}
+	i.call = hostapi.NewCall(&p.guest, i)
+	i.memory = linear{budget: &p.engine.memory, limit: p.memory}
+	if !i.memory.reserve(p.minimum) {
+		p.leave()
+		return nil, p.fail("open", hostapi.FaultMemory, "all plugins together use %d MiB, of %d MiB that they may",
+			p.engine.memory.used.Load()>>20, p.engine.memory.limit>>20)
+	}
+	failed := func(err error) (*instance, error) {
+		cerr := i.explain("init", err)
+		i.memory.Free()
+		p.leave()
+		return nil, cerr
+	}
+	if err := p.engine.acquire(ctx, p.initial.Wall); err != nil {
+		return failed(err)
+	}
+	defer p.engine.release()
+	defer func() {
+		if r := recover(); r != nil {
+			i, err = failed(fmt.Errorf("instantiating: %v", r))
+		}
+	}()
+	i.begin(ctx, "init", nil, p.initial)
+	i.ctx.Context = experimental.WithMemoryAllocator(ctx, &i.memory)
+	i.ctx.starting = true
+	mod, err := p.runtime.InstantiateModule(&i.ctx, p.compiled, p.module)
+	i.ctx.starting = false
+	i.flush()
+	i.finish()
+	if err != nil {
+		return failed(err)
+	}
+	i.mod = mod
+	i.fuel = mod.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
+	return i, nil
+}
+
+// begin prepares the counters of a call.
+func (i *instance) begin(ctx context.Context, name string, e *hook.Event, l CallLimit) {
+	i.call.Begin(name, e)
+	i.ctx.Context, i.ctx.instance = ctx, i
+	i.left, i.wall, i.deadline = i.plugin.engine.units(l.CPU), l.Wall, time.Time{}
+	i.memory.refused = false
+	i.console.first = ""
+}
+
+// finish forgets what belongs to the session.
+func (i *instance) finish() {
+	i.call.End()
+	i.ctx.Context = context.Background()
+}
+
+// run calls a function of the guest under limits.
+func (i *instance) run(ctx context.Context, name string, f api.Function, e *hook.Event, l CallLimit) (int32, error) {
+	p := i.plugin
+	i.begin(ctx, name, e, l)
+	if err := p.engine.acquire(ctx, l.Wall); err != nil {
+		i.failed = true
+		i.finish()
+		return 0, i.explain(name, err)
+	}
+	i.hand()
+	i.stack[0] = 0
+	err := f.CallWithStack(&i.ctx, i.stack[:])
+	p.engine.release()
+	i.flush()
+	if err != nil {
+		i.failed = true
+		i.finish()
+		return 0, i.explain(name, err)
+	}
+	return int32(uint32(i.stack[0])), nil
+}
+
+// Handle asks the guest. After an error the instance does not answer any more.
+func (i *instance) Handle(ctx context.Context, e *hook.Event) (hook.Verdict, error) {
+	p := i.plugin
+	if i.failed || i.closed || !p.report.hooks.Has(e.Stage) {
+		return hook.Verdict{}, p.fail(e.Stage.String(), hostapi.FaultHost, "the instance was asked after its end, or for a hook that it does not have")
+	}
+	f := i.functions[e.Stage]
+	if f == nil {
+		f = i.mod.ExportedFunction(abi.HookPrefix + e.Stage.String())
+		i.functions[e.Stage] = f
+	}
+	v, err := i.run(ctx, e.Stage.String(), f, e, p.callLimit(e))
+	if err != nil {
+		return hook.Verdict{}, err
+	}
+	verdict, verr := i.call.Verdict(v)
+	i.finish()
+	if verr != nil {
+		i.failed = true
+		return hook.Verdict{}, p.fail(e.Stage.String(), hostapi.FaultVerdict, "%s", verr)
+	}
+	if p.engine.stackOf(f) > maxStack {
+		// The stack is kept as long as the function is: make a new one.
+		i.functions[e.Stage] = nil
+	}
+	return verdict, nil
+}
+
+// maxStack is the native stack that an idle instance may keep for a hook, in
+// wazero's units: octets, in the interpreter values.
+const maxStack = 64 << 10
+
+// stackOf is how far the native stack of a function has grown. wazero doubles
+// it as a call needs, never shrinks it, and does not show it, so this looks
+// inside; 0 where it is not found.
+func (e *Engine) stackOf(f api.Function) int {
+	v := reflect.ValueOf(f)
+	if e.stackField < 0 || v.Type() != e.functionType {
+		return 0
+	}
+	return v.Elem().Field(e.stackField).Len()
+}
+
+// findStack learns where a function of this engine has its stack.
+func (e *Engine) findStack(f api.Function) {
+	e.stackField = -1
+	t := reflect.TypeOf(f)
+	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
+		return
+	}
+	if s, ok := t.Elem().FieldByName("stack"); ok && len(s.Index) == 1 && s.Type.Kind() == reflect.Slice {
+		e.functionType, e.stackField = t, s.Index[0]
+	}
+}
+
+// hand gives the guest fuel for about a millisecond.
+func (i *instance) hand() {
+	n := min(i.left, i.plugin.engine.fuel)
+	i.left -= n
+	i.fuel.Set(uint64(n))
+}
+
+// refuel is called by a guest whose fuel is used up.
+func refuel(ctx context.Context, mod api.Module, _ []uint64) {
+	i := ctx.(*callContext).instance
+	if i.fuel == nil { // in the start function
+		i.fuel = mod.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
+	}
+	i.left += int64(i.fuel.Get())
+	if i.left < 0 {
+		i.outOfFuel()
+	}
+	i.look()
+	// Machine code is not preempted: let collections and other sessions run.
+	runtime.Gosched()
+	i.hand()
+}
+
+func (i *instance) outOfFuel() {
+	panic(&hostapi.Trap{Fault: hostapi.FaultCPU, Reason: "its CPU time is used up"})
+}
+
+// look compares the clock with the deadline. The first look starts the time:
+// a call that is over within a millisecond never asks for it.
+func (i *instance) look() {
+	now := time.Now()
+	if i.deadline.IsZero() {
+		i.deadline = now.Add(i.wall)
+	}
+	if now.After(i.deadline) {
+		panic(&hostapi.Trap{Fault: hostapi.FaultDeadline, Reason: fmt.Sprintf("it took longer than %s", i.wall)})
+	}
+	if err := i.ctx.Context.Err(); err != nil {
+		panic(&hostapi.Trap{Fault: hostapi.FaultDeadline, Reason: "the session ended: " + err.Error()})
+	}
+}
+
+// Charge takes fuel for work of the host.
+func (i *instance) Charge(units int64) {
+	i.left -= units
+	if i.left < 0 && i.FuelLeft() < 0 {
+		i.outOfFuel()
+	}
+	if i.call.HostCalls()&63 == 63 {
+		i.look()
+	}
+}
+
+// FuelLeft is what the call may still use.
+func (i *instance) FuelLeft() int64 {
+	if i.fuel == nil {
+		return i.left
+	}
+	return i.left + int64(i.fuel.Get())
+}
+
+// WallLeft is the time until the deadline.
+func (i *instance) WallLeft() time.Duration {
+	i.look()
+	return time.Until(i.deadline)
+}
+
+// MemoryLimit is the most memory that the guest can have, in octets.
+func (i *instance) MemoryLimit() int64 { return i.plugin.memory }
+
+// tooDeep tells whether the call ended at the limit of nested calls.
+func (i *instance) tooDeep() bool {
+	if i.mod == nil {
+		return false
+	}
+	g := i.mod.ExportedGlobal(meter.DepthExport)
+	return g != nil && int32(uint32(g.Get())) > i.plugin.depth
+}
+
+// said is the last line that the guest logged, for an error about it.
+func (i *instance) said() string {
+	if s := i.call.LastLine(); s != "" {
+		return fmt.Sprintf("; it logged %q", s)
+	}
+	return ""
+}
+
+// Close ends the instance. It must not be called while a call runs.
+func (i *instance) Close() {
+	if i.closed {
+		return
+	}
+	i.closed = true
+	if err := i.mod.Close(context.Background()); err != nil {
+		i.plugin.engine.opt.Logger.Warn("plugin: closing an instance", "plugin", i.plugin.spec.Name, "err", err)
+	}
+	i.mod, i.fuel = nil, nil
+	clear(i.functions[:])
+	if i.counted {
+		i.plugin.sessions.Add(-1)
+	}
+	i.plugin.leave()
+}

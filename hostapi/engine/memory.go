@@ -1,0 +1,89 @@
+package engine
+
+import (
+	"sync/atomic"
+
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+const pageSize = 64 << 10
+
+// budget is an amount of memory that many instances share.
+type budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+func (b *budget) take(n int64) bool {
+	if b.used.Add(n) > b.limit {
+		b.used.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (b *budget) give(n int64) { b.used.Add(-n) }
+
+// linear is the memory of one instance. It lies on Go's heap: what is not
+// touched costs no memory there either, and nothing can be unmapped under a
+// running guest.
+type linear struct {
+	budget  *budget
+	buf     []byte
+	taken   int64 // from the budget
+	limit   int64
+	refused bool // a growth was refused since the call began
+}
+
+var (
+	_ experimental.MemoryAllocator = (*linear)(nil)
+	_ experimental.LinearMemory    = (*linear)(nil)
+)
+
+// reserve takes the minimum from the budget, before wazero asks for it: it
+// cannot be refused there.
+func (l *linear) reserve(n int64) bool {
+	if n > l.limit || !l.budget.take(n) {
+		return false
+	}
+	l.taken = n
+	return true
+}
+
+// Allocate is called once, when the instance is made.
+func (l *linear) Allocate(_, _ uint64) experimental.LinearMemory { return l }
+
+// Reallocate grows to size; nil makes memory.grow return -1.
+func (l *linear) Reallocate(size uint64) []byte {
+	n := int64(size)
+	if n > l.limit {
+		l.refused = true
+		return nil
+	}
+	if n > int64(cap(l.buf)) {
+		// Growing page by page copies everything each time, so take more.
+		want := n
+		if l.buf != nil {
+			want = min(max(n, int64(cap(l.buf))*3/2/pageSize*pageSize), l.limit)
+		}
+		if want > l.taken && !l.budget.take(want-l.taken) {
+			if want = n; want > l.taken && !l.budget.take(want-l.taken) {
+				l.refused = true
+				return nil
+			}
+		}
+		l.taken = max(l.taken, want)
+		grown := make([]byte, n, want)
+		copy(grown, l.buf)
+		l.buf = grown
+	}
+	l.buf = l.buf[:n]
+	return l.buf
+}
+
+// Free is called when the instance is closed, or by the engine when it was
+// never made.
+func (l *linear) Free() {
+	l.budget.give(l.taken)
+	l.taken, l.buf = 0, nil
+}

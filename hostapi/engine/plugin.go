@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/hostapi"
+	"github.com/wasmta/wasmta/hostapi/abi"
+)
+
+// Plugin is one generation of a plugin, ready to serve. It is safe for
+// concurrent use and implements hook.Opener.
+type Plugin struct {
+	engine     *Engine
+	spec       hostapi.Spec
+	report     Report
+	generation string
+	guest      hostapi.Guest
+
+	memory     int64 // octets of linear memory of an instance
+	minimum    int64 // that an instance begins with
+	depth      int32
+	concurrent int64
+	limits     [hook.Tick + 1]CallLimit
+	initial    CallLimit
+
+	runtime  wazero.Runtime
+	compiled wazero.CompiledModule
+	module   wazero.ModuleConfig
+
+	sessions atomic.Int64 // instances that were opened and not closed
+
+	mu      sync.Mutex
+	open    int  // instances of any kind, and one being made
+	closed  bool // takes no new ones
+	spares  []*instance
+	filling bool
+	done    chan struct{} // closed when everything is released
+
+	logMu      sync.Mutex
+	logSecond  int64
+	logLines   int
+	logDropped int
+}
+
+var _ hook.Opener = (*Plugin)(nil)
+
+// Name is the plugin's name.
+func (p *Plugin) Name() string { return p.spec.Name }
+
+// Spec is what the operator configured.
+func (p *Plugin) Spec() hostapi.Spec { return p.spec }
+
+// Hash is the SHA-256 of the module in hex.
+func (p *Plugin) Hash() string { return p.report.Hash }
+
+// Generation is a short identity of module, configuration, grant and limits.
+func (p *Plugin) Generation() string { return p.generation }
+
+// Report is what the module's binary shows.
+func (p *Plugin) Report() Report { return p.report }
+
+// Instances is the number of instances that exist, spares included.
+func (p *Plugin) Instances() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open
+}
+
+// Handle answers one event with an instance of its own.
+func (p *Plugin) Handle(ctx context.Context, e *hook.Event) (hook.Verdict, error) {
+	i, err := p.Open(ctx)
+	if err != nil {
+		return hook.Verdict{}, err
+	}
+	defer i.Close()
+	return i.Handle(ctx, e)
+}
+
+// Open makes the instance of one session or delivery. It fails when the
+// plugin is closed, has too many instances, or there is no memory for one
+// more. The error is a *CallError.
+func (p *Plugin) Open(ctx context.Context) (hook.Instance, error) {
+	if p.sessions.Add(1) > p.concurrent {
+		p.sessions.Add(-1)
+		return nil, p.fail("open", hostapi.FaultBusy, "it has %d instances, which is its limit", p.concurrent)
+	}
+	i := p.takeSpare()
+	if i == nil {
+		var err error
+		if i, err = p.start(ctx); err != nil {
+			p.sessions.Add(-1)
+			return nil, err
+		}
+	}
+	i.counted = true
+	p.refill()
+	return i, nil
+}
+
+// enter counts an instance that is about to be made.
+func (p *Plugin) enter() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return p.fail("open", hostapi.FaultBusy, "this generation of the plugin is closed")
+	}
+	p.open++
+	return nil
+}
+
+// leave is its reverse. The last one out releases the code.
+func (p *Plugin) leave() {
+	p.mu.Lock()
+	p.open--
+	last := p.closed && p.open == 0
+	p.mu.Unlock()
+	if last {
+		p.free()
+	}
+}
+
+// Close ends the generation: it takes no new instances, and releases its code
+// when the last is closed, which Done tells. It does not wait, and may be
+// called again.
+func (p *Plugin) Close() {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.closed = true
+	spares := p.spares
+	p.spares = nil
+	p.open++ // until the spares are closed
+	p.mu.Unlock()
+	for _, i := range spares {
+		i.Close()
+	}
+	p.leave()
+}
+
+// Done is closed when the plugin is closed and its last instance too.
+func (p *Plugin) Done() <-chan struct{} { return p.done }
+
+// free releases the compiled code. With a shared cache the runtime does not do
+// it.
+func (p *Plugin) free() {
+	ctx := context.Background()
+	if err := p.runtime.Close(ctx); err != nil {
+		p.engine.opt.Logger.Warn("plugin: closing its runtime", "plugin", p.spec.Name, "generation", p.generation, "err", err)
+	}
+	if err := p.compiled.Close(ctx); err != nil {
+		p.engine.opt.Logger.Warn("plugin: releasing its code", "plugin", p.spec.Name, "generation", p.generation, "err", err)
+	}
+	close(p.done)
+}
+
+func (p *Plugin) takeSpare() *instance {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.spares)
+	if n == 0 {
+		return nil
+	}
+	i := p.spares[n-1]
+	p.spares = p.spares[:n-1]
+	return i
+}
+
+// refill makes spares in the background, one after the other. A failure ends
+// it until the next session: whatever is wrong, a session tells better.
+func (p *Plugin) refill() {
+	p.mu.Lock()
+	start := !p.closed && !p.filling && len(p.spares) < p.engine.opt.Spares
+	p.filling = p.filling || start
+	p.mu.Unlock()
+	if !start {
+		return
+	}
+	go func() {
+		for {
+			i, err := p.start(context.Background())
+			p.mu.Lock()
+			keep := err == nil && !p.closed
+			if keep {
+				p.spares = append(p.spares, i)
+			}
+			more := keep && len(p.spares) < p.engine.opt.Spares
+			p.filling = more
+			p.mu.Unlock()
+			if err == nil && !keep {
+				i.Close()
+			}
+			if !more {
+				return
+			}
+		}
+	}()
+}
+
+// start makes an instance and initialises it.
+func (p *Plugin) start(ctx context.Context) (*instance, error) {
+	i, err := p.instantiate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	limit := p.initial
+	if p.report.initialize {
+		if _, err := i.run(ctx, "init", i.mod.ExportedFunction(abi.ExportInitialize), nil, limit); err != nil {
+			i.Close()
+			return nil, err
+		}
+	}
+	code, err := i.run(ctx, "init", i.mod.ExportedFunction(abi.ExportInit), nil, limit)
+	if err == nil && code != 0 {
+		err = p.fail("init", hostapi.FaultInit, "%s returned %d%s", abi.ExportInit, code, i.said())
+	}
+	if err != nil {
+		i.Close()
+		return nil, err
+	}
+	return i, nil
+}
+
+// log passes a line of the guest on, at most maxLogRate in a second.
+func (p *Plugin) log(l hostapi.Line) {
+	now := time.Now().Unix()
+	p.logMu.Lock()
+	dropped := 0
+	if now != p.logSecond {
+		dropped = p.logDropped
+		p.logSecond, p.logLines, p.logDropped = now, 0, 0
+	}
+	p.logLines++
+	pass := p.logLines <= maxLogRate
+	if !pass {
+		p.logDropped++
+	}
+	p.logMu.Unlock()
+	if dropped > 0 {
+		p.engine.opt.Log(hostapi.Line{Plugin: l.Plugin, Generation: l.Generation, Hook: l.Hook, Level: abi.LogWarn,
+			Text: fmt.Sprintf("%d lines of this plugin were dropped: it logs more than %d in a second", dropped, maxLogRate)})
+	}
+	if pass {
+		p.engine.opt.Log(l)
+	}
+}

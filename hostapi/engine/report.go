@@ -1,0 +1,237 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/hostapi/abi"
+	"github.com/wasmta/wasmta/hostapi/engine/meter"
+)
+
+// Report is what a module's binary shows of itself.
+type Report struct {
+	Hash       string              `json:"hash"` // SHA-256 in hex
+	Size       int                 `json:"size"` // octets
+	ABI        string              `json:"abi"`  // of the contract that it is built for; empty: not a plugin
+	Hooks      []string            `json:"hooks"`
+	Selftest   bool                `json:"selftest"`
+	Imports    map[string][]string `json:"imports"` // functions by module
+	Memory     *MemoryReport       `json:"memory,omitempty"`
+	Functions  int                 `json:"functions"`
+	Toolchain  map[string][]string `json:"toolchain,omitempty"` // the producers section
+	Go         bool                `json:"go"`                  // carries Go's runtime
+	Unknown    []string            `json:"unknown_exports,omitempty"`
+	Manifest   json.RawMessage     `json:"manifest,omitempty"`
+	Problems   []string            `json:"problems,omitempty"` // why it would not be loaded
+	hooks      hook.StageSet
+	initialize bool
+}
+
+// MemoryReport is the memory a module declares, in pages of 64 KiB.
+type MemoryReport struct {
+	Min uint32  `json:"min_pages"`
+	Max *uint32 `json:"max_pages,omitempty"`
+}
+
+// Inspect reads a module from the binary alone. An error means that it is no
+// WebAssembly module; what else keeps it from being loaded is in Problems.
+func Inspect(wasm []byte) (Report, error) {
+	m, err := meter.Inspect(wasm)
+	if err != nil {
+		return Report{}, err
+	}
+	sum := sha256.Sum256(wasm)
+	r := Report{
+		Hash:      hex.EncodeToString(sum[:]),
+		Size:      len(wasm),
+		Hooks:     []string{},
+		Imports:   map[string][]string{},
+		Functions: m.Functions,
+	}
+	for _, i := range m.Imports {
+		r.Imports[i.Module] = append(r.Imports[i.Module], i.Name)
+	}
+	if m.Memory != nil {
+		r.Memory = &MemoryReport{Min: m.Memory.Min}
+		if m.Memory.HasMax {
+			r.Memory.Max = &m.Memory.Max
+		}
+	}
+	r.exports(&m)
+	if data, ok := m.CustomData("producers"); ok {
+		r.Toolchain = producers(data)
+	}
+	r.Go = goRuntime(&m, r.Toolchain)
+	if data, ok := m.CustomData(abi.ManifestSection); ok && json.Valid(data) {
+		r.Manifest = slices.Clone(data)
+	}
+	r.Problems = append(r.Problems, checkImports(&m)...)
+	return r, nil
+}
+
+// exports sorts the exports into hooks and the rest.
+func (r *Report) exports(m *meter.Module) {
+	names := map[string]hook.Stage{}
+	hook.AllStages(func(s hook.Stage) { names[abi.HookPrefix+s.String()] = s })
+	has := map[string]bool{}
+	for _, e := range m.Exports {
+		stage, isHook := names[e.Name]
+		want := "() -> i32"
+		switch {
+		case e.Name == abi.Memory:
+			if e.Kind != meter.KindMemory {
+				r.problem("the export \"memory\" is a " + e.Kind.String() + "; it must be the memory")
+			}
+			has[e.Name] = e.Kind == meter.KindMemory
+			continue
+		case e.Name == abi.ExportInitialize:
+			want = "() -> ()"
+		case isHook, e.Name == abi.ExportInit, e.Name == abi.ExportSelftest:
+		case strings.HasPrefix(e.Name, abi.ExportPrefix):
+			name := oneLine(e.Name)
+			r.Unknown = append(r.Unknown, name)
+			r.problem("the export " + quote(name) + " is not in the contract; is it misspelt? names beginning with " + abi.ExportPrefix + " are reserved")
+			continue
+		default:
+			continue
+		}
+		if e.Kind != meter.KindFunc || e.Signature.String() != want {
+			got := e.Kind.String()
+			if e.Kind == meter.KindFunc {
+				got = e.Signature.String()
+			}
+			r.problem("the export " + e.Name + " is " + got + "; it must be a function " + want)
+			continue
+		}
+		has[e.Name] = true
+		if isHook {
+			r.hooks |= hook.Stages(stage)
+		}
+	}
+	hook.AllStages(func(s hook.Stage) {
+		if r.hooks.Has(s) {
+			r.Hooks = append(r.Hooks, s.String())
+		}
+	})
+	r.Selftest, r.initialize = has[abi.ExportSelftest], has[abi.ExportInitialize]
+	if has[abi.ExportInit] {
+		r.ABI = "1"
+	} else {
+		r.problem("it does not export " + abi.ExportInit + ", which every plugin must")
+	}
+	if !has[abi.Memory] {
+		r.problem("it does not export its memory under the name " + quote(abi.Memory))
+	}
+}
+
+func (r *Report) problem(s string) { r.Problems = append(r.Problems, s) }
+
+func quote(s string) string { return `"` + s + `"` }
+
+// capability names the modules of the contract that this server does not
+// offer yet.
+var capabilities = []string{"mta1_kv", "mta1_dns", "mta1_http", "mta1_crypto", "mta1_table", "mta1_event", "mta1_submit"}
+
+// checkImports tells what the module imports that it cannot have. Modules of
+// capabilities are a matter of authorisation and not of form.
+func checkImports(m *meter.Module) []string {
+	var problems []string
+	known := signatures()
+	for _, i := range m.Imports {
+		name := quote(oneLine(i.Module)) + "." + quote(oneLine(i.Name))
+		if i.Kind != meter.KindFunc {
+			problems = append(problems, "it imports the "+i.Kind.String()+" "+name+"; a plugin may import functions only")
+			continue
+		}
+		if slices.Contains(capabilities, i.Module) {
+			continue
+		}
+		functions, ok := known[i.Module]
+		if !ok {
+			problems = append(problems, "it imports "+name+"; there is no such module: a plugin may import from "+abi.Module+", "+wasiModule+" and env.abort")
+			continue
+		}
+		want, ok := functions[i.Name]
+		if !ok {
+			problems = append(problems, "it imports "+name+", which version "+version+" of the contract does not have; does it need a newer server?")
+			continue
+		}
+		if got := i.Signature.String(); got != want {
+			problems = append(problems, "it imports "+name+" as "+got+"; it is "+want)
+		}
+	}
+	return problems
+}
+
+// missingCapability is the first imported module that is not offered.
+func missingCapability(r *Report) string {
+	for _, m := range capabilities {
+		if _, ok := r.Imports[m]; ok {
+			return m
+		}
+	}
+	return ""
+}
+
+// goRuntime tells whether the module was made by the Go compiler.
+func goRuntime(m *meter.Module, producers map[string][]string) bool {
+	for _, p := range producers["language"] {
+		if p == "Go" || strings.HasPrefix(p, "Go ") {
+			return true
+		}
+	}
+	_, ok := m.CustomData("go:buildid")
+	return ok
+}
+
+// producers reads the producers section of the tool conventions: fields of
+// names with versions. What is malformed is left out.
+func producers(data []byte) map[string][]string {
+	const limit = 64
+	out := map[string][]string{}
+	number := func() (uint64, bool) {
+		v, n := binary.Uvarint(data)
+		if n <= 0 || v > limit*16 {
+			return 0, false
+		}
+		data = data[n:]
+		return v, true
+	}
+	str := func() (string, bool) {
+		n, ok := number()
+		if !ok || n > uint64(len(data)) {
+			return "", false
+		}
+		s := string(data[:n])
+		data = data[n:]
+		return oneLine(s), true
+	}
+	fields, ok := number()
+	for range min(fields, limit) {
+		var name string
+		if name, ok = str(); !ok {
+			break
+		}
+		values, more := number()
+		if !more {
+			break
+		}
+		for range min(values, limit) {
+			tool, ok1 := str()
+			version, ok2 := str()
+			if !ok1 || !ok2 {
+				return out
+			}
+			if version != "" {
+				tool += " " + version
+			}
+			out[name] = append(out[name], tool)
+		}
+	}
+	return out
+}
