@@ -1,0 +1,110 @@
+// Command wasmta is a mail server whose policy is WebAssembly, and the tools
+// that go with it: wasmta serve runs the server, check reads its
+// configuration, queue and plugin control it, send and sink speak SMTP.
+//
+// It only translates: flags and the configuration file into the options of the
+// packages that do the work, and their errors into exit codes.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/wasmta/wasmta/core/config"
+	"github.com/wasmta/wasmta/hostapi"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal kills
+	e := &env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, serve: runServe, loadPlugin: loadPlugin, inspect: inspectModule}
+	os.Exit(e.run(os.Args[1:]))
+}
+
+// env is what a command works with.
+type env struct {
+	ctx      context.Context // ends with SIGINT or SIGTERM
+	in       *os.File
+	out, err io.Writer
+
+	// serve runs the server with a configuration file and a log format (line,
+	// json, or empty: as the file says) until ctx ends, and returns an exit code.
+	serve func(ctx context.Context, cfgPath, logFormat string) int
+	// loadPlugin loads a plugin as the server would, and closes it again.
+	loadPlugin func(ctx context.Context, spec hostapi.Spec) error
+	// inspect reads a module from its binary alone: for machines and for people.
+	inspect func(wasm []byte) (report any, text string, err error)
+}
+
+// commands is the command line: one field, one command.
+type commands struct {
+	Serve   serveCmd   `cmd:"" help:"Run the mail server."`
+	Check   checkCmd   `cmd:"" help:"Check the configuration and all that it names."`
+	Queue   queueCmd   `cmd:"" help:"Look at and change the queue of the running server."`
+	Plugin  pluginCmd  `cmd:"" help:"Look at and change the plugins of the running server."`
+	Send    sendCmd    `cmd:"" help:"Send one message by SMTP and show the dialogue."`
+	Sink    sinkCmd    `cmd:"" help:"Run an SMTP server that accepts everything and shows it."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// configFlag is the flag of all commands that need the configuration.
+type configFlag struct {
+	Config string `placeholder:"FILE" default:"/etc/wasmta/wasmta.toml" help:"Configuration file; default ${default}."`
+}
+
+// run executes one command line and returns its exit code.
+func (e *env) run(args []string) int {
+	parser, err := kong.New(&commands{},
+		kong.Name("wasmta"),
+		kong.Description("A mail server whose policy is WebAssembly."),
+		kong.Writers(e.out, e.err),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		fmt.Fprintln(e.err, "wasmta:", err)
+		return exSoftware
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintln(e.err, "wasmta:", err)
+		var wrong *kong.ParseError
+		if errors.As(err, &wrong) {
+			parser.Stdout = e.err
+			_ = wrong.Context.PrintUsage(true)
+		}
+		return exUsage
+	}
+	if err = ctx.Run(e); err == nil {
+		return exOK
+	}
+	var said exit
+	if errors.As(err, &said) && said.err == nil {
+		return said.code
+	}
+	prefix := "wasmta: "
+	var place *config.Error
+	if errors.As(err, &place) {
+		prefix = "" // file:line:column stands first, for editors
+	}
+	fmt.Fprintln(e.err, prefix+err.Error())
+	return exitCode(err)
+}
+
+type serveCmd struct {
+	configFlag
+	LogFormat string `placeholder:"FORMAT" enum:"line,json," default:"" help:"line or json; default: as the configuration says."`
+}
+
+func (c *serveCmd) Run(e *env) error {
+	if code := e.serve(e.ctx, c.Config, c.LogFormat); code != exOK {
+		return exit{code: code}
+	}
+	return nil
+}

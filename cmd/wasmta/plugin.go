@@ -1,0 +1,173 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/wasmta/wasmta/core/admin"
+)
+
+type pluginCmd struct {
+	List    pluginListCmd    `cmd:"" help:"List the plugins of the running server."`
+	Inspect pluginInspectCmd `cmd:"" help:"Show what a module is, from its binary alone."`
+	Load    pluginLoadCmd    `cmd:"" help:"Put another module file in force for a plugin."`
+	Reload  pluginReloadCmd  `cmd:"" help:"Read the module of one plugin, or of all, again."`
+}
+
+type jsonFlag struct {
+	JSON bool `name:"json" help:"Print one JSON object per line."`
+}
+
+type pluginListCmd struct {
+	configFlag
+	jsonFlag
+}
+
+func (c *pluginListCmd) Run(e *env) error {
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	return c.print(e, server.Plugins(e.ctx))
+}
+
+type pluginLoadCmd struct {
+	configFlag
+	jsonFlag
+	Name string `arg:"" help:"The plugin's name in the configuration."`
+	File string `arg:"" help:"Module file. The configuration's module is back after the next SIGHUP or start."`
+}
+
+func (c *pluginLoadCmd) Run(e *env) error {
+	file, err := filepath.Abs(c.File)
+	if err != nil {
+		return exit{exIOErr, err}
+	}
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	p, err := server.LoadPlugin(e.ctx, c.Name, file)
+	if err != nil {
+		return err
+	}
+	return c.print(e, func(yield func(admin.PluginStatus, error) bool) { yield(p, nil) })
+}
+
+type pluginReloadCmd struct {
+	configFlag
+	jsonFlag
+	Name string `arg:"" optional:"" help:"The plugin's name; default: all."`
+}
+
+func (c *pluginReloadCmd) Run(e *env) error {
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	return c.print(e, server.ReloadPlugins(e.ctx, c.Name))
+}
+
+func (f jsonFlag) print(e *env, list iter.Seq2[admin.PluginStatus, error]) error {
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	n := 0
+	var faults []string
+	for p, err := range list {
+		if err != nil {
+			return err
+		}
+		if f.JSON {
+			if err := printJSON(e.out, p); err != nil {
+				return exit{exIOErr, err}
+			}
+			continue
+		}
+		if n++; n == 1 {
+			fmt.Fprintln(w, "NAME\tSTATE\tGENERATION\tSINCE\tSESSIONS\tHOOKS\tMODULE")
+		}
+		since := "-"
+		if !p.Since.IsZero() {
+			since = p.Since.Local().Format(timeLayout)
+		}
+		sessions := fmt.Sprint(p.Sessions)
+		for _, d := range p.Draining {
+			sessions += fmt.Sprintf("+%d(%s)", d.Sessions, d.Generation)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.State, p.Generation, since, sessions, strings.Join(p.Hooks, ","), visible(p.Module))
+		if p.LastError != "" {
+			faults = append(faults, fmt.Sprintf("%s: refused %s: %s", p.Name, p.ErrorTime.Local().Format(timeLayout), p.LastError))
+		}
+	}
+	if f.JSON {
+		return nil
+	}
+	if n == 0 {
+		fmt.Fprintln(w, "there are no plugins")
+	}
+	if err := w.Flush(); err != nil {
+		return exit{exIOErr, err}
+	}
+	for _, text := range faults {
+		printLines(e.out, "", text+"\n")
+	}
+	return nil
+}
+
+// maxModule is the largest module file that inspect reads, in octets.
+const maxModule = 64 << 20
+
+type pluginInspectCmd struct {
+	jsonFlag
+	File string `arg:"" help:"Module file."`
+}
+
+func (c *pluginInspectCmd) Run(e *env) error {
+	wasm, err := readFile(c.File, maxModule)
+	if err != nil {
+		return err
+	}
+	report, text, err := e.inspect(wasm)
+	if err != nil {
+		return exitf(exDataErr, "%s: %w", c.File, err)
+	}
+	if c.JSON {
+		return printJSON(e.out, report)
+	}
+	printLines(e.out, "", text)
+	return nil
+}
+
+// readFile reads a file of at most limit octets; its errors have exit codes.
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		code := exIOErr
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			code = exNoInput
+		case errors.Is(err, fs.ErrPermission):
+			code = exNoPerm
+		}
+		return nil, exit{code, err}
+	}
+	defer f.Close()
+	return readAll(f, path, limit)
+}
+
+func readAll(r io.Reader, name string, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	switch {
+	case err != nil:
+		return nil, exit{exIOErr, err}
+	case int64(len(b)) > limit:
+		return nil, exitf(exDataErr, "%s is larger than %d octets", name, limit)
+	}
+	return b, nil
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"time"
+
+	"github.com/wasmta/wasmta/core/config"
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/hostapi"
+)
+
+// pluginSpec translates a [[plugin]] of a configuration that config has
+// checked.
+func pluginSpec(p config.Plugin) (hostapi.Spec, error) {
+	s := hostapi.Spec{
+		Name: p.Name, Module: p.Module, Listeners: p.Listeners, Dev: p.Dev,
+		Grant: hostapi.Grant{AuthPassword: p.Grant.AuthPassword, AttrsRead: p.Grant.AttrsRead},
+		Limits: hostapi.Limits{
+			MemoryMB: p.Limits.MemoryMB, Concurrent: p.Limits.Concurrent,
+			CPU: time.Duration(p.Limits.CPUms) * time.Millisecond, Wall: time.Duration(p.Limits.WallMs) * time.Millisecond,
+		},
+	}
+	var err error
+	if s.OnError, err = hook.ParseFailurePolicy(p.OnError); err != nil {
+		return s, err
+	}
+	for _, g := range []struct {
+		to   *hostapi.Access
+		word string
+	}{{&s.Grant.Envelope, p.Grant.Envelope}, {&s.Grant.Headers, p.Grant.Headers}, {&s.Grant.Body, p.Grant.Body}} {
+		if *g.to, err = hostapi.ParseAccess(g.word); err != nil {
+			return s, err
+		}
+	}
+	s.Config, err = p.ConfigJSON()
+	return s, err
+}
