@@ -19,6 +19,7 @@ import (
 // Replies that are none.
 const (
 	Silent     = "\x00silent"     // says nothing and goes on
+	Hang       = "\x00hang"       // says nothing and reads nothing more
 	Disconnect = "\x00disconnect" // closes the connection
 )
 
@@ -224,6 +225,7 @@ var errClosing = errors.New("closing")
 func (p *peer) serve() {
 	p.setConn(p.conn)
 	if p.say("CONNECT", "", "220 mx.test ESMTP") != nil {
+		p.out.Flush()
 		return
 	}
 	for {
@@ -511,6 +513,10 @@ func (p *peer) send(verb, reply string) error {
 	switch reply {
 	case Silent:
 		return nil
+	case Hang:
+		p.out.Flush()
+		<-p.s.done
+		return errClosing
 	case Disconnect:
 		return errClosing
 	}

@@ -1,0 +1,371 @@
+package deliver
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/wasmta/wasmta/core/mail"
+)
+
+// conn is a connection to an SMTP or LMTP server, after the greeting and EHLO. One delivery at a time has it.
+type conn struct {
+	ep    endpoint
+	relay string
+	o     *Options
+	nc    net.Conn
+	raw   syscall.RawConn // of the socket below; nil: none
+	in    replyReader
+	ext   extensions
+
+	tls      bool
+	reused   bool          // has been in the pool
+	unclean  bool          // a transaction was left open: RSET comes first
+	messages int           // transactions so far
+	took     time.Duration // to get it; zero when it is used again
+
+	expiry *time.Timer // closes it while it is in the pool
+	next   *conn       // in the pool
+}
+
+// try delivers to one server: on a kept connection, or a new one.
+func (t *attempt) try(ctx context.Context, ep endpoint) {
+	t.addrs++
+	a := t.a
+	exact := t.j.m.Envelope.Body == mail.BodyBinaryMIME // wants BDAT
+	for fresh := false; ; fresh = true {
+		var c *conn
+		if !fresh {
+			c = a.pool.get(ep)
+		}
+		if c != nil {
+			c.reused, c.took = true, 0
+		} else {
+			var f *failure
+			if c, f = a.connect(ctx, ep); f != nil {
+				if f.smtp {
+					t.sessions++
+				}
+				t.record(f, &ep)
+				return
+			}
+		}
+		f := t.session(ctx, c, exact)
+		if f == nil {
+			if t.j.any(answered) { // 4yz for some: another host may take them
+				t.sessions++
+			}
+			return
+		}
+		if f.again && ctx.Err() == nil {
+			exact = exact || f.exact
+			continue
+		}
+		t.sessions++
+		t.record(f, &ep)
+		return
+	}
+}
+
+// record gives the open recipients a result.
+func (t *attempt) record(f *failure, ep *endpoint) {
+	r := mail.Result{Outcome: outcome(f.reply), Reply: f.reply}
+	if ep != nil {
+		r.Relay = ep.relay()
+		if f.remote {
+			r.RemoteMTA = ep.host
+		}
+	}
+	if ep == nil && r.Outcome == mail.Failed {
+		f.state = settled // no other host is to be asked
+	}
+	t.j.each(answered, func(i int) { t.j.set(i, f.state, r) })
+	if f.state <= answered {
+		if r.Outcome == mail.Deferred {
+			t.soft = &r
+		} else {
+			t.hard = true
+		}
+	}
+}
+
+func outcome(r mail.Reply) mail.Outcome {
+	switch r.Class() {
+	case 2:
+		return mail.Delivered
+	case 5:
+		return mail.Failed
+	}
+	return mail.Deferred
+}
+
+// session sends the message to the open recipients, in as many transactions as it takes, and then keeps or closes the
+// connection. A failure is for the recipients that are open still.
+func (t *attempt) session(ctx context.Context, c *conn, exact bool) *failure {
+	// The one way to end waiting for the network early is the deadline. Whoever sets another one looks at ctx after it.
+	nc := c.nc
+	release := func() bool { return true }
+	if ctx.Done() != nil {
+		release = context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	}
+	b := t.a.buffers.Get().(*buffers)
+	f := t.transactions(ctx, c, b, exact)
+	t.a.giveBack(b)
+	switch {
+	case !release() || f != nil && !f.inStep:
+		c.nc.Close()
+	case c.messages >= t.a.o.MaxMessages || c.ext.maxMail > 0 && c.messages >= c.ext.maxMail:
+		c.quit()
+	case len(c.in.buffered()) > 0: // it speaks unasked
+		c.nc.Close()
+	default:
+		c.nc.SetReadDeadline(time.Time{})
+		t.a.pool.put(c)
+	}
+	return f
+}
+
+// connect opens a connection and gets it ready for MAIL.
+func (a *Agent) connect(ctx context.Context, ep endpoint) (*conn, *failure) {
+	c, f := a.open(ctx, ep, ep.tls)
+	if f != nil && f.tls && ep.tls == mail.TLSOpportunistic && ctx.Err() == nil {
+		a.o.Log.Warn("TLS failed, trying in clear text", "relay", ep.relay(), "error", f.reply.Text)
+		c, f = a.open(ctx, ep, mail.TLSNone)
+	}
+	return c, f
+}
+
+func (a *Agent) open(ctx context.Context, ep endpoint, policy mail.TLSPolicy) (*conn, *failure) {
+	start := time.Now()
+	d := net.Dialer{Timeout: a.o.Timeouts.Connect}
+	network, addr := "tcp", ep.addr.String()
+	if ep.path != "" {
+		network, addr = "unix", ep.path
+	} else if ep.source.IsValid() {
+		d.LocalAddr = &net.TCPAddr{IP: ep.source.AsSlice()}
+	}
+	nc, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, failed("4.4.1", fmt.Sprintf("Connecting to %s: %s", ep.peer(), errText(err)))
+	}
+	c := &conn{ep: ep, relay: ep.relay(), o: &a.o, nc: nc}
+	if sc, ok := nc.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn()
+	}
+	c.in.src = nc
+	f := c.prepare(ctx, policy)
+	if f != nil {
+		f.smtp = true
+		c.nc.Close()
+		return nil, f
+	}
+	c.took = time.Since(start)
+	return c, nil
+}
+
+// peer is what texts call it that others may read.
+func (c *conn) peer() string {
+	if c.ep.path != "" {
+		return c.ep.peer()
+	}
+	return c.relay
+}
+
+// prepare goes from the greeting to the EHLO that counts.
+func (c *conn) prepare(ctx context.Context, policy mail.TLSPolicy) *failure {
+	nc := c.nc
+	if ctx.Done() != nil {
+		release := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+		defer release()
+	}
+	if f := c.read(ctx, c.o.Timeouts.Greeting, "the greeting"); f != nil {
+		return f
+	}
+	if c.in.code/100 != 2 {
+		return c.refused()
+	}
+	if f := c.hello(ctx); f != nil {
+		return f
+	}
+	if policy == mail.TLSNone {
+		return nil
+	}
+	if !c.ext.startTLS {
+		if policy == mail.TLSOpportunistic {
+			return nil
+		}
+		return failed("4.7.4", "TLS is required, but was not offered by "+c.peer())
+	}
+	if f := c.command(ctx, "STARTTLS\r\n", "STARTTLS"); f != nil {
+		return f
+	}
+	if c.in.code != 220 {
+		if policy == mail.TLSOpportunistic && c.in.code != 421 {
+			c.o.Log.Warn("STARTTLS refused, going on in clear text", "relay", c.relay, "reply", c.in.reply().String())
+			return nil
+		}
+		return failed("4.7.4", "TLS is required, but was refused by "+c.peer())
+	}
+	if len(c.in.buffered()) > 0 { // injected into the clear-text part (CVE-2011-0411 and its kin)
+		return failed("4.5.0", c.peer()+" sent something between its reply to STARTTLS and TLS")
+	}
+	if f := c.startTLS(ctx, policy); f != nil {
+		return f
+	}
+	return c.hello(ctx)
+}
+
+func (c *conn) startTLS(ctx context.Context, policy mail.TLSPolicy) *failure {
+	config := c.o.TLS.Clone()
+	config.ServerName = c.ep.host
+	config.InsecureSkipVerify = policy != mail.TLSVerify
+	tc := tls.Client(c.nc, config)
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeouts.TLS)
+	defer cancel()
+	c.nc.SetDeadline(time.Time{})
+	if err := tc.HandshakeContext(ctx); err != nil {
+		f := failed("4.7.5", fmt.Sprintf("TLS with %s: %s", c.peer(), errText(err)))
+		f.tls = true
+		return f
+	}
+	c.nc, c.in.src, c.tls = tc, tc, true
+	return nil
+}
+
+// hello says EHLO, HELO where that is not understood, or LHLO.
+func (c *conn) hello(ctx context.Context) *failure {
+	verb := "EHLO"
+	if c.ep.lmtp {
+		verb = "LHLO"
+	}
+	if f := c.command(ctx, verb+" "+c.ep.helo+"\r\n", verb); f != nil {
+		return f
+	}
+	if c.in.code/100 == 2 {
+		c.ext.parse(c.in.text)
+		return nil
+	}
+	c.ext = extensions{}
+	if c.in.code/100 != 5 || c.ep.lmtp {
+		return c.refused()
+	}
+	if f := c.command(ctx, "HELO "+c.ep.helo+"\r\n", "HELO"); f != nil {
+		return f
+	}
+	if c.in.code/100 != 2 {
+		return c.refused()
+	}
+	return nil
+}
+
+// command sends one command and reads its reply.
+func (c *conn) command(ctx context.Context, line, name string) *failure {
+	if f := c.write(ctx, []byte(line), name); f != nil {
+		return f
+	}
+	return c.read(ctx, c.o.Timeouts.Hello, "the reply to "+name)
+}
+
+// write sends commands. Nothing may have come that was not asked for: it would be taken for the reply.
+func (c *conn) write(ctx context.Context, b []byte, what string) *failure {
+	if len(c.in.buffered()) > 0 {
+		return c.outOfStep("before " + what)
+	}
+	c.nc.SetWriteDeadline(time.Now().Add(c.o.Timeouts.Block))
+	err := ctx.Err()
+	if err == nil {
+		_, err = c.nc.Write(b)
+	}
+	if err != nil {
+		return c.lost(ctx, err, "sending "+what)
+	}
+	return nil
+}
+
+// read reads a reply.
+func (c *conn) read(ctx context.Context, timeout time.Duration, what string) *failure {
+	c.nc.SetReadDeadline(time.Now().Add(timeout))
+	err := ctx.Err()
+	if err == nil {
+		err = c.in.read()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errMalformed), errors.Is(err, errTooLong), errors.Is(err, errMixed):
+		return failed("4.5.0", fmt.Sprintf("%s sent %s where %s should be", c.peer(), err, what))
+	}
+	return c.lost(ctx, err, "waiting for "+what)
+}
+
+// outOfStep: bytes are there before their command. The one reply that comes unasked is 421 (RFC 5321 3.8).
+func (c *conn) outOfStep(where string) *failure {
+	if bytes.HasPrefix(c.in.buffered(), []byte("421")) {
+		c.nc.SetReadDeadline(time.Now().Add(time.Second))
+		if c.in.read() == nil {
+			return c.refused()
+		}
+	}
+	return failed("4.5.0", c.peer()+" sent a reply to nothing "+where)
+}
+
+func (c *conn) lost(ctx context.Context, err error, doing string) *failure {
+	if ctx.Err() != nil {
+		return failed("4.3.2", "Delivery was interrupted "+doing)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return failed("4.4.2", fmt.Sprintf("Conversation with %s timed out %s", c.peer(), doing))
+	}
+	return failed("4.4.2", fmt.Sprintf("Lost connection with %s %s: %s", c.peer(), doing, errText(err)))
+}
+
+// refused makes the last reply the reason. A 5yz before MAIL is an answer, other hosts of the next hop may give another.
+func (c *conn) refused() *failure {
+	f := &failure{reply: c.in.reply(), remote: true, state: unreached}
+	switch c.in.code / 100 {
+	case 5:
+		f.state = answered
+	case 2, 3:
+		f = failed("4.5.0", fmt.Sprintf("%s replied %d where that has no meaning", c.peer(), c.in.code))
+	}
+	return f
+}
+
+// alive tells whether a connection from the pool can be used. With TLS, bytes that have come are most likely the alert
+// that ends it.
+func (c *conn) alive() bool {
+	return len(c.in.buffered()) == 0 && (c.raw == nil || quiet(c.raw))
+}
+
+// quit ends the session without waiting for the reply to QUIT.
+func (c *conn) quit() {
+	c.nc.SetWriteDeadline(time.Now().Add(time.Second))
+	io.WriteString(c.nc, "QUIT\r\n")
+	c.nc.Close()
+}
+
+// errText is what a network error says of the cause, without addresses and file names.
+func errText(err error) string {
+	var oe *net.OpError
+	if errors.As(err, &oe) && oe.Err != nil {
+		err = oe.Err
+	}
+	var se *os.SyscallError
+	if errors.As(err, &se) {
+		err = se.Err
+	}
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "closed by the other side"
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return "timed out"
+	}
+	return err.Error()
+}

@@ -1,0 +1,272 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/resolve"
+)
+
+// Limits of one attempt at one next hop, as in Postfix (smtp_mx_address_limit, smtp_mx_session_limit).
+const (
+	maxAddrs    = 5
+	maxSessions = 2 // that end in an SMTP failure
+)
+
+// endpoint is a server and the way to speak to it. Equal endpoints share connections.
+type endpoint struct {
+	host   string // the name that was asked for: RemoteMTA, and what a certificate must be for
+	addr   netip.AddrPort
+	path   string // of a unix socket; then there is no addr
+	lmtp   bool
+	tls    mail.TLSPolicy
+	source netip.Addr
+	helo   string
+}
+
+// relay is what the log calls it.
+func (e *endpoint) relay() string {
+	if e.path != "" {
+		return e.host + "[" + e.path + "]"
+	}
+	return fmt.Sprintf("%s[%s]:%d", e.host, e.addr.Addr(), e.addr.Port())
+}
+
+// peer is relay without a path of ours.
+func (e *endpoint) peer() string {
+	if e.path != "" {
+		return "the local LMTP server"
+	}
+	return e.relay()
+}
+
+// attempt is the way through the hosts of one next hop.
+type attempt struct {
+	a        *Agent
+	j        *job
+	hop      mail.NextHop
+	ep       endpoint // what all its endpoints have in common
+	port     uint16
+	byMX     bool // hosts and addresses are the choice of the recipient's domain
+	addrs    int
+	sessions int
+	soft     *mail.Result // a host that may do better later
+	hard     bool         // a host refused every message
+}
+
+// remote delivers by SMTP or LMTP.
+func (a *Agent) remote(ctx context.Context, hop mail.NextHop, j *job) {
+	t := &attempt{a: a, j: j, hop: hop, port: hop.Port, byMX: hop.Transport == mail.TransportMX}
+	t.ep = endpoint{tls: hop.TLS, helo: a.helo, lmtp: hop.Transport == mail.TransportLMTP || hop.Transport == mail.TransportLMTPUnix}
+	if hop.Helo != "" {
+		helo, err := mail.ParseDomain(hop.Helo)
+		if err != nil {
+			t.give(failed("4.3.5", "The route has a HELO name that is not a domain"))
+			return
+		}
+		t.ep.helo = mail.DomainKey(helo)
+	}
+	if hop.Source != "" {
+		source, err := netip.ParseAddr(hop.Source)
+		if err != nil {
+			t.give(failed("4.3.5", "The route has a source that is not an address"))
+			return
+		}
+		t.ep.source = source.Unmap()
+	}
+	if j.m.Envelope.RequireTLS && t.ep.tls != mail.TLSVerify && hop.Transport != mail.TransportLMTPUnix {
+		t.ep.tls = mail.TLSVerify // RFC 8689 4.2.1
+	}
+	switch hop.Transport {
+	case mail.TransportLMTPUnix:
+		if t.ep.tls == mail.TLSOpportunistic {
+			t.ep.tls = mail.TLSNone // it does not leave the machine
+		}
+		t.ep.host, t.ep.path = a.helo, hop.Host
+		t.try(ctx, t.ep)
+	case mail.TransportMX:
+		def(&t.port, a.o.MXPort)
+		t.exchanges(ctx)
+	default:
+		if t.port == 0 {
+			t.port = 25
+			if t.ep.lmtp {
+				t.port = 24
+			}
+		}
+		t.hosts(ctx, []resolve.Exchange{{Host: hop.Host}})
+	}
+}
+
+// give is the end for all recipients that are open.
+func (t *attempt) give(f *failure) {
+	t.record(f, nil)
+}
+
+// exchanges delivers to the mail exchangers of a domain.
+func (t *attempt) exchanges(ctx context.Context) {
+	domain := t.hop.Host
+	if domain == "" {
+		for _, r := range t.j.m.Envelope.Recipients {
+			d := r.ForwardPath.DomainKey()
+			if d == "" || domain != "" && d != domain {
+				t.give(failed("4.3.5", "Routing gave recipients of several domains to one mail exchanger"))
+				return
+			}
+			domain = d
+		}
+	}
+	if strings.HasPrefix(domain, "[") {
+		addr, ok := mail.LiteralAddr(domain)
+		if !ok {
+			t.give(failed("5.1.2", "The domain is not an address literal"))
+			return
+		}
+		t.hosts(ctx, []resolve.Exchange{{Host: addr.Unmap().String(), Implicit: true}})
+		return
+	}
+	list, err := t.a.o.Resolver.MX(ctx, domain)
+	switch {
+	case err == nil:
+	case errors.Is(err, resolve.ErrNullMX):
+		t.give(failed("5.1.10", fmt.Sprintf("The domain %s accepts no mail (null MX)", domain)))
+		return
+	case errors.Is(err, resolve.ErrNoDomain), errors.Is(err, resolve.ErrBadName):
+		t.give(failed("5.1.2", fmt.Sprintf("The domain %s does not exist", domain)))
+		return
+	case errors.Is(err, resolve.ErrBadData):
+		t.give(failed("5.4.4", fmt.Sprintf("No MX record of %s names a host", domain)))
+		return
+	default:
+		t.a.o.Log.Info("MX look-up failed", "domain", domain, "error", err)
+		t.give(failed("4.4.3", fmt.Sprintf("The MX records of %s could not be looked up", domain)))
+		return
+	}
+	// RFC 5321 5.1: an exchanger of ours ends the list, together with those that are not better than it.
+	for _, x := range list {
+		if strings.EqualFold(x.Host, t.a.helo) {
+			for i, y := range list {
+				if y.Preference >= x.Preference {
+					list = list[:i]
+					break
+				}
+			}
+			break
+		}
+	}
+	if len(list) == 0 {
+		t.give(loops(domain))
+		return
+	}
+	t.hosts(ctx, list)
+}
+
+func loops(domain string) *failure {
+	return failed("5.4.6", fmt.Sprintf("Mail for %s loops back to this server", domain))
+}
+
+// hosts delivers to the first host of list, which is sorted by preference, that takes the message.
+func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
+	var temporary, refused, looped bool
+	for len(list) > 0 && !looped && t.open(ctx) {
+		equals := 1
+		for equals < len(list) && list[equals].Preference == list[0].Preference {
+			equals++
+		}
+		// All equals are looked up before one is tried: if one of them is us, none may be.
+		var eps []endpoint
+		for _, x := range list[:equals] {
+			addrs, err := t.lookup(ctx, x.Host)
+			if err != nil {
+				permanent := errors.Is(err, resolve.ErrNoDomain) || errors.Is(err, resolve.ErrNoData) ||
+					errors.Is(err, resolve.ErrBadName) || errors.Is(err, resolve.ErrBadData)
+				temporary = temporary || !permanent
+				t.a.o.Log.Debug("address look-up failed", "host", x.Host, "error", err)
+			}
+			for _, addr := range addrs {
+				ep := t.ep
+				ep.host, ep.addr = x.Host, netip.AddrPortFrom(addr.Unmap(), t.port)
+				switch {
+				case t.a.o.Self(ep.addr):
+					looped = true
+				case t.byMX && t.a.denied(ep.addr.Addr()):
+					refused = true
+				case ep.source.IsValid() && ep.source.Is4() != ep.addr.Addr().Is4(): // no way from there
+				default:
+					eps = append(eps, ep)
+				}
+			}
+		}
+		if looped && t.byMX {
+			eps = nil
+		}
+		for _, ep := range eps {
+			if t.open(ctx) {
+				t.try(ctx, ep)
+			}
+		}
+		list = list[equals:]
+	}
+	if t.addrs > 0 {
+		if t.hard && t.soft != nil { // not all hosts refuse: the refusal of one is not the last word
+			t.j.each(answered, func(i int) {
+				if t.j.results[i].Outcome == mail.Failed {
+					t.j.results[i] = *t.soft
+				}
+			})
+		}
+		return
+	}
+	// Nothing could be tried.
+	name := t.hop.Host
+	switch {
+	case ctx.Err() != nil:
+	case looped && t.byMX:
+		t.give(loops(name))
+	case looped:
+		t.give(failed("4.4.6", "The next hop "+name+" is this server"))
+	case temporary:
+		t.give(failed("4.4.3", "The addresses of the hosts of "+name+" could not be looked up"))
+	case refused:
+		t.give(failed("5.4.4", "The mail exchangers of "+name+" have addresses that mail is not sent to"))
+	case t.byMX:
+		t.give(failed("5.4.4", "The mail exchangers of "+name+" have no addresses"))
+	default: // ours to repair: nothing bounces
+		t.give(failed("4.4.4", "The next hop "+name+" has no usable address"))
+	}
+}
+
+// open tells whether another address may be tried.
+func (t *attempt) open(ctx context.Context) bool {
+	return ctx.Err() == nil && t.addrs < maxAddrs && t.sessions < maxSessions && t.j.any(answered)
+}
+
+func (t *attempt) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr}, nil
+	}
+	return t.a.o.Resolver.Addrs(ctx, host)
+}
+
+var nat64 = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
+
+// denied tells whether an MX record must not lead to addr.
+func (a *Agent) denied(addr netip.Addr) bool {
+	for _, p := range a.o.Deny {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	if nat64.Contains(addr) {
+		b := addr.As16()
+		addr = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	if addr.IsLoopback() {
+		return !a.o.AllowLoopbackMX
+	}
+	return addr.IsUnspecified() || addr.IsMulticast() || addr.Is4() && (addr.As4()[0] == 0 || addr.As4()[0] >= 240)
+}
