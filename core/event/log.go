@@ -125,7 +125,11 @@ func (d Delays) String() string {
 	return strings.Join(parts[:], "/")
 }
 
+// seconds has two significant digits, from a hundred on whole seconds.
 func seconds(d time.Duration) string {
+	if d >= 100*time.Second {
+		return strconv.FormatFloat(d.Seconds(), 'f', 0, 64)
+	}
 	return strconv.FormatFloat(max(d, 0).Seconds(), 'g', 2, 64)
 }
 
