@@ -1,0 +1,518 @@
+package qmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/queue"
+	"github.com/wasmta/wasmta/core/route"
+)
+
+// localWindow is how long results of deliveries on this machine may wait for
+// each other before they are settled.
+const localWindow = 100 * time.Millisecond
+
+// task is the work on one item, from reading it to settling it.
+type task struct {
+	m     *Manager
+	e     *entry
+	item  queue.Item
+	msg   queue.Message
+	rcpts []recipient // of the item, in its order
+	k     *hook.Conversation
+	began time.Time
+
+	header  mail.Header // parsed when a plugin is to be asked
+	parsed  bool
+	body    *lazyBody
+	tx      mail.Attrs     // transaction scope
+	retry   time.Time      // set by a plugin; zero: by the schedule
+	until   time.Time      // a suspended next hop is tried again then
+	hold    string         // why the item shall be held; empty: it shall not
+	pinned  *mail.NextHop  // set by a plugin at the result stage
+	history []mail.Attempt // to be added
+	first   time.Time      // of the results that are not settled, zero: none
+	corrupt atomic.Bool    // the body turned out to be damaged
+}
+
+// recipient is one recipient of the item and what became of it.
+type recipient struct {
+	queue.Recipient
+	settled   bool // no longer in the stored item
+	answered  bool // result is set and not yet settled
+	result    mail.Result
+	program   string    // for the log
+	by        string    // the plugin that decided; empty: none
+	attempted time.Time // zero: not
+	mayExpire bool      // the result stands for an attempt, not for a failure of ours
+	tried     time.Time // when that attempt, or the next hop's last one, began
+}
+
+// process works on an entry and ends with it finished or parked.
+func (m *Manager) process(e *entry) {
+	ended := false
+	defer func() {
+		if r := recover(); r != nil {
+			m.log.Error("panic while working on a message; it stays queued", "id", e.ref.ID.String(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			if !ended {
+				m.postpone(e)
+			}
+		}
+	}()
+	ctx := m.ctx
+	item, err := m.opts.Store.Item(ctx, e.ref)
+	if err != nil {
+		m.unreadable(e, err)
+		return
+	}
+	now := time.Now()
+	switch {
+	case item.Held:
+		m.finish(e, time.Time{})
+		return
+	case item.Due.After(now) && !e.early:
+		m.finish(e, item.Due)
+		return
+	}
+	e.prio = item.Priority
+	t := &task{m: m, e: e, item: item, began: now}
+	chain, done := m.opts.Source.Acquire()
+	defer done()
+	if key, ok := t.knownHop(chain); ok && !t.admit(key) {
+		return
+	}
+	if t.msg, err = m.opts.Store.Message(ctx, e.ref.ID); err != nil {
+		m.unreadable(e, err)
+		return
+	}
+	t.rcpts = make([]recipient, len(item.Recipients))
+	for i, r := range item.Recipients {
+		t.rcpts[i].Recipient = r
+	}
+	t.k = chain.Open(t.msg.Envelope.Client.Listener, func(f hook.Failure) {
+		m.opts.Log.PluginFailed(item.ID.String(), f.Plugin, f.Generation, f.Stage.String(), f.Policy.String(), f.Err)
+	})
+	defer t.k.Close()
+	t.body = &lazyBody{open: func() (queue.Body, error) { return m.opts.Store.Body(ctx, item.ID) }}
+	defer t.body.close()
+	t.run(ctx)
+	ended = true // the entry is no longer ours; what is left is closing
+}
+
+// knownHop is the next hop if it is known without reading the message, so that
+// an item that has to wait costs next to nothing.
+func (t *task) knownHop(chain hook.Chain) (mail.NextHop, bool) {
+	if p := t.item.Pinned; p != nil {
+		return *p, !strings.Contains(p.Host, "{") && (p.Transport != mail.TransportMX || p.Host != "")
+	}
+	if chain.Has(hook.Route) {
+		return mail.NextHop{}, false
+	}
+	return t.m.opts.Router.Table.ByDomain(t.item.Domain)
+}
+
+// admit asks for a slot; false: the entry is not ours any more. A suspension is
+// dealt with later, when the message has been read.
+func (t *task) admit(key mail.NextHop) bool {
+	answer, _, wait := t.m.admit(t.e, key)
+	switch answer {
+	case waiting:
+		return false
+	case crowded:
+		t.later(time.Now().Add(wait))
+		return false
+	}
+	return true
+}
+
+// later moves the item's due time without an attempt and finishes.
+func (t *task) later(due time.Time) {
+	err := t.m.opts.Store.Update(t.m.ctx, t.e.ref, func(it *queue.Item) error {
+		it.Due = due
+		return nil
+	})
+	if err != nil {
+		t.m.unreadable(t.e, err)
+		return
+	}
+	t.m.finish(t.e, due)
+}
+
+func (t *task) run(ctx context.Context) {
+	m := t.m
+	if t.k.Wants(hook.Route) || t.k.Wants(hook.Attempt) || t.k.Wants(hook.Result) || t.k.Wants(hook.DSN) {
+		var err error
+		if t.header, err = mail.ParseHeader(t.msg.Header); err != nil {
+			m.hold(t.e, fmt.Sprintf("damaged: %v", err))
+			return
+		}
+		t.parsed = true
+	}
+	all := make([]int, len(t.rcpts))
+	list := make([]mail.Recipient, len(t.rcpts))
+	for i := range all {
+		all[i], list[i] = i, t.rcpts[i].Recipient.Recipient
+	}
+	var ev *hook.Event
+	d := m.opts.Router.Route(ctx, t.k, route.Query{
+		ReversePath: t.msg.Envelope.ReversePath, Listener: t.msg.Envelope.Client.Listener,
+		Domain: t.item.Domain, Recipients: list, Pinned: t.item.Pinned,
+		Event: func() *hook.Event { ev = t.event(hook.Route, all, nil); return ev },
+	})
+	if ev != nil {
+		t.keep(ev, all)
+	}
+	if d.Action != hook.Continue && d.Action != hook.Accept {
+		t.verdict(all, d.Action, d.Reply, d.By, d.Failed)
+		t.settle(true)
+		return
+	}
+	groups := d.Groups
+	for n, g := range groups {
+		if g.Reply != nil {
+			action := hook.Defer
+			if g.Reply.Permanent() {
+				action = hook.Reject
+			}
+			t.verdict(g.Recipients, action, *g.Reply, "", false)
+			continue
+		}
+		var answer admission
+		var h *hop
+		if t.first.IsZero() && n == 0 {
+			var wait time.Duration
+			answer, h, wait = m.admit(t.e, g.Hops[0])
+			switch answer {
+			case waiting:
+				return
+			case crowded:
+				t.later(time.Now().Add(wait))
+				return
+			}
+		} else {
+			local := g.Hops[0].Transport == mail.TransportMaildir || g.Hops[0].Transport == mail.TransportDiscard
+			if !t.first.IsZero() && (!local || time.Since(t.first) > localWindow) && !t.settle(false) {
+				return
+			}
+			answer, h = m.await(ctx, t.e, g.Hops[0])
+		}
+		if answer == suspended {
+			t.suspended(g, h)
+			continue
+		}
+		t.attempt(ctx, g, h)
+	}
+	t.settle(true)
+}
+
+// suspended defers recipients whose next hop is not to be tried now.
+func (t *task) suspended(g route.Group, h *hop) {
+	t.m.mu.Lock()
+	last, failed, until := h.last, h.failed, h.until
+	t.m.mu.Unlock()
+	res := last
+	res.Outcome, res.Connect, res.Transmit = mail.Deferred, 0, 0
+	res.Reply.Text = "delivery suspended, next hop cannot be reached: " + last.Reply.Text
+	if res.Reply.Code == 0 {
+		res.Reply = *mail.NewReply(451, "4.4.1", "delivery suspended, next hop cannot be reached")
+	}
+	if until.After(t.until) {
+		t.until = until
+	}
+	for _, i := range g.Recipients {
+		r := &t.rcpts[i]
+		r.result, r.answered, r.program = res, true, "qmgr"
+		r.mayExpire, r.tried = true, failed
+	}
+}
+
+// verdict gives recipients the outcome that a plugin or the routing decided.
+func (t *task) verdict(list []int, a hook.Action, reply mail.Reply, by string, failed bool) {
+	res := mail.Result{Reply: reply}
+	switch a {
+	case hook.Reject:
+		res.Outcome = mail.Failed
+	case hook.Discard:
+		res.Outcome = mail.Discarded
+	case hook.Hold:
+		res.Outcome = mail.Held
+		t.hold = "held by " + by
+		if reply.Text != "" && reply.Class() != 2 {
+			t.hold += ": " + reply.Text
+		}
+	default:
+		res.Outcome = mail.Deferred
+	}
+	for _, i := range list {
+		r := &t.rcpts[i]
+		r.result, r.answered, r.program, r.by = res, true, "qmgr", by
+		r.mayExpire, r.tried = !failed, t.began
+	}
+}
+
+// attempt asks stage attempt, delivers, and asks stage result.
+func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
+	m := t.m
+	defer func() {
+		m.mu.Lock()
+		m.release(t.e)
+		m.mu.Unlock()
+	}()
+	hops, header := g.Hops, t.msg.Header
+	if t.k.Wants(hook.Attempt) {
+		ev := t.event(hook.Attempt, g.Recipients, hops)
+		o := t.k.Ask(ctx, ev)
+		t.keep(ev, g.Recipients)
+		switch o.Action {
+		case hook.Defer, hook.Reject, hook.Hold:
+			var reply mail.Reply
+			if r := o.ReplyAt(hook.Attempt); r != nil {
+				reply = *r
+			}
+			t.verdict(g.Recipients, o.Action, reply, o.Plugin, o.Failed)
+			return
+		}
+		if len(ev.Delivery.NextHops) > 0 {
+			hops = ev.Delivery.NextHops
+		}
+		if ev.Content.Edited {
+			header = ev.Content.Header.Bytes()
+		}
+	}
+	env := t.msg.Envelope
+	env.Recipients = make([]mail.Recipient, len(g.Recipients))
+	for n, i := range g.Recipients {
+		env.Recipients[n] = t.rcpts[i].Recipient.Recipient
+	}
+	msg := &mail.Message{ID: t.item.ID, Envelope: env, Header: header, BodySize: t.msg.BodySize, OpenBody: func() (io.ReadCloser, error) {
+		b, err := m.opts.Store.Body(ctx, t.item.ID)
+		if err != nil {
+			t.noteCorrupt(err)
+			return nil, err
+		}
+		return &watchedBody{Body: b, note: t.noteCorrupt}, nil
+	}}
+	began := time.Now()
+	results, sound := m.deliver(ctx, hops, msg)
+	if t.first.IsZero() {
+		t.first = time.Now()
+	}
+	answered, dead := false, sound && !t.corrupt.Load() && m.ctx.Err() == nil
+	for _, res := range results {
+		answered = answered || res.RemoteMTA != "" || res.Outcome != mail.Deferred
+		dead = dead && res.RemoteMTA == "" && res.Outcome == mail.Deferred
+	}
+	m.reached(h, answered, dead, began, results[0])
+	for n, i := range g.Recipients {
+		r := &t.rcpts[i]
+		r.result, r.answered, r.program, r.by = results[n], true, program(hops[0].Transport), ""
+		r.mayExpire, r.tried, r.attempted = sound, began, began
+	}
+	worst := results[0]
+	for _, res := range results {
+		if res.Outcome != mail.Delivered {
+			worst = res
+			break
+		}
+	}
+	t.history = append(t.history, mail.Attempt{At: began, Relay: worst.Relay, Result: worst})
+	if t.corrupt.Load() {
+		t.hold = "damaged: the body cannot be read as it was stored"
+		m.log.Error("a message is damaged; it is held", "id", t.item.ID.String(), "reason", t.hold)
+		return
+	}
+	if t.k.Wants(hook.Result) {
+		t.askResult(ctx, g, hops, results)
+	}
+}
+
+// askResult lets plugins reclassify what was not delivered and change what
+// comes next.
+func (t *task) askResult(ctx context.Context, g route.Group, hops []mail.NextHop, results []mail.Result) {
+	ev := t.event(hook.Result, g.Recipients, hops)
+	ev.Delivery.Results = slices.Clone(results)
+	o := t.k.Ask(ctx, ev)
+	t.keep(ev, g.Recipients)
+	d := ev.Delivery
+	if len(d.NextHops) > 0 && d.NextHops[0] != hops[0] {
+		t.pinned = &d.NextHops[0]
+	}
+	if !d.Retry.IsZero() {
+		t.retry = d.Retry
+	}
+	from, to, class := mail.Deferred, mail.Failed, uint16(5)
+	switch o.Action {
+	case hook.Reject:
+	case hook.Defer:
+		from, to, class = mail.Failed, mail.Deferred, 4
+	default:
+		return
+	}
+	for _, i := range g.Recipients {
+		r := &t.rcpts[i]
+		r.mayExpire = r.mayExpire && !o.Failed
+		if r.result.Outcome != from {
+			continue
+		}
+		r.result.Outcome, r.by = to, o.Plugin
+		if o.Reply != nil {
+			r.result.Reply, r.result.RemoteMTA = o.Reply.Clean(), ""
+			continue
+		}
+		// What the next hop said is worth more than a text of ours; only the
+		// class changes, and that it was changed is said.
+		said := r.result.Reply
+		r.result.Reply = mail.Reply{Code: int(class) * 100, Enhanced: said.Status(), Text: "by policy, after: " + said.String()}
+		r.result.Reply.Enhanced[0] = class
+		if class == 5 {
+			r.result.Reply.Code += 54
+		} else {
+			r.result.Reply.Code += 51
+		}
+	}
+}
+
+// event makes the event of a stage about some of the recipients.
+func (t *task) event(s hook.Stage, list []int, hops []mail.NextHop) *hook.Event {
+	env := t.msg.Envelope
+	env.Recipients = make([]mail.Recipient, len(list))
+	for n, i := range list {
+		env.Recipients[n] = t.rcpts[i].Recipient.Recipient
+	}
+	current := -1
+	if len(list) == 1 {
+		current = 0 // so that its attributes can be reached
+	}
+	return &hook.Event{
+		Stage:     s,
+		Recipient: current,
+		Tx:        &hook.Transaction{ID: t.item.ID.String(), Envelope: env, Attrs: t.tx},
+		Content:   &hook.Content{Header: t.header, Body: t.body, BodySize: t.msg.BodySize},
+		Delivery: &hook.Delivery{
+			ID: t.item.ID, Domain: t.item.Domain, Attempt: t.item.Attempts + 1,
+			Arrived: t.item.Arrived, Expire: t.expire(), Priority: t.item.Priority,
+			NextHops: slices.Clone(hops), Last: t.rcpts[list[0]].Last, History: t.item.History,
+		},
+	}
+}
+
+// keep takes over what plugins changed in an event.
+func (t *task) keep(ev *hook.Event, list []int) {
+	t.tx, t.msg.Envelope.Attrs = ev.Tx.Attrs, ev.Tx.Envelope.Attrs
+	for n, i := range list {
+		t.rcpts[i].Attrs = ev.Tx.Envelope.Recipients[n].Attrs
+	}
+	t.item.Priority, t.item.Expire = ev.Delivery.Priority, ev.Delivery.Expire
+}
+
+func (t *task) expire() time.Time {
+	if t.item.Expire.IsZero() {
+		return t.item.Arrived.Add(t.m.opts.Lifetime)
+	}
+	return t.item.Expire
+}
+
+func (t *task) noteCorrupt(err error) {
+	if errors.Is(err, queue.ErrCorrupt) {
+		t.corrupt.Store(true)
+	}
+}
+
+// deliver calls the agent and makes its answer sound: one result for each
+// recipient, each with a reply. sound is false if the agent failed.
+func (m *Manager) deliver(ctx context.Context, hops []mail.NextHop, msg *mail.Message) (results []mail.Result, sound bool) {
+	ctx, cancel := context.WithTimeout(ctx, m.opts.AttemptLimit)
+	defer cancel()
+	sound = true
+	func() {
+		defer func() {
+			if r := recover(); r != nil {
+				m.log.Error("panic in the delivery agent; the message stays queued", "id", msg.ID.String(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+				results, sound = nil, false
+			}
+		}()
+		results = m.opts.Deliverer.Deliver(ctx, hops, msg)
+	}()
+	n := len(msg.Envelope.Recipients)
+	if sound && len(results) != n {
+		m.log.Error("the delivery agent gave the wrong number of results; those missing are deferred", "id", msg.ID.String(), "recipients", n, "results", len(results))
+		sound = false
+	}
+	results = results[:min(len(results), n)]
+	for len(results) < n {
+		results = append(results, mail.Result{})
+	}
+	for i := range results {
+		if results[i].Reply.Code != 0 {
+			continue
+		}
+		switch results[i].Outcome {
+		case mail.Delivered, mail.Discarded:
+			results[i].Reply = *mail.NewReply(250, "2.0.0", "delivered")
+		case mail.Failed, mail.Expired:
+			results[i].Reply = *mail.NewReply(550, "5.0.0", "the delivery agent gave no reason")
+		default:
+			results[i].Reply = *mail.ReplyInternal()
+		}
+	}
+	return results, sound
+}
+
+// program is the agent's name in the log.
+func program(t mail.Transport) string {
+	switch t {
+	case mail.TransportLMTP, mail.TransportLMTPUnix:
+		return "lmtp"
+	case mail.TransportMaildir:
+		return "local"
+	case mail.TransportDiscard:
+		return "discard"
+	}
+	return "smtp"
+}
+
+// watchedBody notices damage while a body is being sent.
+type watchedBody struct {
+	queue.Body
+	note func(error)
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.Body.Read(p)
+	if err != nil && err != io.EOF {
+		b.note(err)
+	}
+	return n, err
+}
+
+// lazyBody is the body as plugins see it, opened when the first looks.
+type lazyBody struct {
+	open func() (queue.Body, error)
+	body queue.Body
+}
+
+func (b *lazyBody) ReadAt(p []byte, off int64) (int, error) {
+	if b.body == nil {
+		var err error
+		if b.body, err = b.open(); err != nil {
+			b.body = nil
+			return 0, err
+		}
+	}
+	return b.body.ReadAt(p, off)
+}
+
+func (b *lazyBody) close() {
+	if b.body != nil {
+		_ = b.body.Close() // only read from
+	}
+}

@@ -1,0 +1,240 @@
+package qmgr
+
+import (
+	"container/heap"
+	"context"
+	"time"
+
+	"github.com/wasmta/wasmta/core/mail"
+)
+
+const (
+	// suspendAfter is how many failures to connect in a row suspend a next hop.
+	suspendAfter = 3
+	// firstPause and maxPause bound how long it is suspended.
+	firstPause = time.Minute
+	maxPause   = 10 * time.Minute
+	// maxParked is the share of Options.MaxRefs that may wait for one next hop,
+	// so that a few slow ones leave room for everybody else.
+	maxParked = 16
+	// maxIdleHops is how many next hops are remembered for their failures only.
+	maxIdleHops = 10_000
+)
+
+// hop is the state of a next hop that is in use or in trouble.
+type hop struct {
+	key      mail.NextHop
+	active   int      // slots taken
+	queue    hopQueue // who waits for one
+	failures int      // to connect, in a row
+	pause    time.Duration
+	until    time.Time     // suspended until then
+	failed   time.Time     // when the last failed attempt began
+	last     mail.Result   // of that attempt
+	pace     time.Duration // time between two attempts that ended, smoothed
+	ended    time.Time
+	pushed   int // items whose due time was moved because the queue was full
+}
+
+func (h *hop) suspended(now time.Time) bool { return now.Before(h.until) }
+
+// limit is how many slots there are: after a suspension one, to probe.
+func (h *hop) limit(m *Manager) int {
+	if h.failures >= suspendAfter {
+		return 1
+	}
+	return m.opts.AttemptsPerHop
+}
+
+// hopAt returns the state of a next hop. mu is held.
+func (m *Manager) hopAt(key mail.NextHop) *hop {
+	h := m.hops[key]
+	if h == nil {
+		if len(m.hops) >= maxIdleHops {
+			for k, idle := range m.hops {
+				if idle.active == 0 && len(idle.queue) == 0 {
+					delete(m.hops, k)
+					break
+				}
+			}
+		}
+		h = &hop{key: key}
+		m.hops[key] = h
+	}
+	return h
+}
+
+// admission is the answer to who wants a slot.
+type admission uint8
+
+const (
+	granted   admission = iota // the entry holds a slot
+	suspended                  // the next hop is suspended
+	waiting                    // the entry was parked; it is no longer the caller's
+	crowded                    // too many are parked: come back later
+)
+
+// admit asks for a slot of a next hop for e, which a worker has. If none is
+// free, e is parked.
+func (m *Manager) admit(e *entry, key mail.NextHop) (admission, *hop, time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e.hop != nil && e.hop.key == key {
+		return granted, e.hop, 0
+	}
+	m.release(e)
+	h := m.hopAt(key)
+	now := time.Now()
+	switch {
+	case h.suspended(now) && !e.insist:
+		return suspended, h, 0
+	case h.active < h.limit(m):
+		h.active++
+		e.hop = h
+		return granted, h, 0
+	case len(h.queue) >= max(m.opts.MaxRefs/maxParked, 1):
+		h.pushed++
+		return crowded, h, min(max(time.Duration(len(h.queue)+h.pushed)*h.pace, 5*time.Second), maxPause)
+	}
+	e.state = parked
+	m.active--
+	h.push(m, e)
+	return waiting, h, 0
+}
+
+// await asks for a slot for e and waits for it in place. It is for an item
+// with several next hops of which some have been attempted already.
+func (m *Manager) await(ctx context.Context, e *entry, key mail.NextHop) (admission, *hop) {
+	m.mu.Lock()
+	m.release(e)
+	h := m.hopAt(key)
+	if h.suspended(time.Now()) && !e.insist {
+		m.mu.Unlock()
+		return suspended, h
+	}
+	if h.active < h.limit(m) {
+		h.active++
+		e.hop = h
+		m.mu.Unlock()
+		return granted, h
+	}
+	w := &entry{state: parked, wait: make(chan bool, 1)}
+	h.push(m, w)
+	m.mu.Unlock()
+	select {
+	case ok := <-w.wait:
+		if !ok {
+			return suspended, h
+		}
+	case <-ctx.Done():
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if w.state == parked {
+			w.state = gone
+			return suspended, h
+		}
+		if !<-w.wait {
+			return suspended, h
+		}
+		e.hop = h
+		return granted, h
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.hop = h
+	return granted, h
+}
+
+// release gives back the slot that e holds, if any. mu is held.
+func (m *Manager) release(e *entry) {
+	if h := e.hop; h != nil {
+		e.hop = nil
+		h.active--
+		m.advance(h)
+	}
+}
+
+// reached records how an attempt at a next hop ended: ok tells that something
+// answered there, dead that nothing could be reached.
+func (m *Manager) reached(h *hop, ok, dead bool, began time.Time, last mail.Result) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if !h.ended.IsZero() {
+		h.pace += (now.Sub(h.ended) - h.pace) / 8
+	}
+	h.ended = now
+	switch {
+	case ok:
+		h.failures, h.pause, h.until = 0, 0, time.Time{}
+	case dead:
+		h.failures++
+		h.failed, h.last = began, last
+		if h.failures < suspendAfter || h.suspended(now) {
+			return // those that were under way when it was suspended say nothing new
+		}
+		h.pause = min(max(2*h.pause, firstPause), maxPause)
+		h.until = now.Add(h.pause)
+		m.log.Warn("next hop suspended: it cannot be reached", "nexthop", h.key.String(), "seconds", int(h.pause.Seconds()), "reason", last.Reply.String())
+	}
+}
+
+// advance gives free slots to who waits, or sends all away if the next hop is
+// suspended. mu is held.
+func (m *Manager) advance(h *hop) {
+	dead := h.suspended(time.Now())
+	for len(h.queue) > 0 && (dead || h.active < h.limit(m)) {
+		e := heap.Pop(&h.queue).(*entry)
+		if e.state != parked {
+			continue
+		}
+		if !dead {
+			h.active++
+		}
+		if e.wait != nil {
+			e.state = gone
+			e.wait <- !dead
+			continue
+		}
+		e.state = ready
+		if dead {
+			m.scanned.push(e)
+		} else {
+			e.hop = h
+			m.reserved.push(e)
+		}
+	}
+	if len(h.queue) < max(m.opts.MaxRefs/maxParked/2, 1) {
+		h.pushed = 0
+	}
+	if h.active == 0 && len(h.queue) == 0 && h.failures == 0 {
+		delete(m.hops, h.key)
+	}
+	m.spawn()
+}
+
+func (h *hop) push(m *Manager, e *entry) {
+	m.seq++
+	e.seq = m.seq
+	heap.Push(&h.queue, e)
+}
+
+// hopQueue is a heap: priority, then order of arrival.
+type hopQueue []*entry
+
+func (q hopQueue) Len() int { return len(q) }
+func (q hopQueue) Less(i, j int) bool {
+	if q[i].prio != q[j].prio {
+		return q[i].prio > q[j].prio
+	}
+	return q[i].seq < q[j].seq
+}
+func (q hopQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *hopQueue) Push(x any)   { *q = append(*q, x.(*entry)) }
+func (q *hopQueue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	return e
+}

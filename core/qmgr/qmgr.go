@@ -1,0 +1,496 @@
+package qmgr
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/wasmta/wasmta/core/event"
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/queue"
+	"github.com/wasmta/wasmta/core/route"
+)
+
+// Deliverer makes one attempt. It tries hops in their order until one takes
+// the message or answers for it, and returns one result for each recipient of
+// msg, in their order. A result that no remote host gave has an empty
+// RemoteMTA. It must end soon after ctx is cancelled.
+type Deliverer interface {
+	Deliver(ctx context.Context, hops []mail.NextHop, msg *mail.Message) []mail.Result
+}
+
+// Options are what a Manager works with. Zero values mean the defaults.
+type Options struct {
+	Store     queue.Store
+	Source    hook.Source // the plugins in force; nil: none
+	Router    *route.Router
+	Deliverer Deliverer
+	Log       event.Log
+	Hostname  string // the reporting MTA of notifications
+
+	Retry     []time.Duration // wait after the nth attempt, +-10 %; the last one repeats; default 5m 15m 30m 1h 2h 4h
+	Lifetime  time.Duration   // of our notifications, and of items without an expiry time; default 5 days
+	WarnAfter time.Duration   // age at which a delay is notified, once; default 4 h; negative: never
+
+	Attempts       int           // at the same time; default 200
+	AttemptsPerHop int           // of these to one next hop; default 20
+	AttemptLimit   time.Duration // after which an attempt is cancelled; default 1 h
+	MaxRefs        int           // items in memory; default 20,000
+	Drain          time.Duration // how long Run waits for attempts in flight when it ends; default 25 s
+
+	Rand func() float64 // in [0,1), for jitter; default math/rand
+}
+
+func (o Options) withDefaults() Options {
+	if o.Source == nil {
+		o.Source = hook.Static(nil)
+	}
+	if o.Router == nil {
+		o.Router = new(route.Router)
+	}
+	if len(o.Retry) == 0 {
+		o.Retry = []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
+	}
+	def := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&o.Lifetime, 5*24*time.Hour)
+	def(&o.WarnAfter, 4*time.Hour)
+	def(&o.AttemptLimit, time.Hour)
+	def(&o.Drain, 25*time.Second)
+	num := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	num(&o.Attempts, 200)
+	num(&o.AttemptsPerHop, 20)
+	num(&o.MaxRefs, 20_000)
+	if o.Rand == nil {
+		o.Rand = rand.Float64
+	}
+	return o
+}
+
+const (
+	// scanPage is how many items one read of the due index returns.
+	scanPage = 512
+	// scanGap is the least time between two reads that found all there is, so
+	// that a million items becoming due one by one are not read one by one.
+	scanGap = 100 * time.Millisecond
+	// maxSleep bounds a sleep: a wall clock may jump, a timer does not notice.
+	maxSleep = time.Minute
+	// storePause is the wait after the store could not read.
+	storePause = 30 * time.Second
+	// killGrace is how long cancelled attempts may take to end.
+	killGrace = 5 * time.Second
+)
+
+// Manager runs the queue. Make one with New.
+type Manager struct {
+	opts Options
+	log  *slog.Logger
+	kick chan struct{} // wakes the loop; capacity 1
+
+	ctx    context.Context // of attempts; cancelled when draining took too long
+	cancel context.CancelFunc
+
+	mu       sync.Mutex // guards what follows
+	running  bool
+	stopping bool
+	workers  int
+	wg       sync.WaitGroup
+	known    map[queue.Ref]*entry // every item in memory
+	reserved fifo                 // ready, with a slot of their next hop
+	handed   fifo                 // ready, by Enqueue
+	scanned  fifo                 // ready, from the due index
+	turn     bool                 // whose turn it is among handed and scanned
+	hops     map[mail.NextHop]*hop
+	active   int           // entries that workers have
+	seq      uint64        // of the last entry parked
+	room     chan struct{} // closed when there is room again; nil: nobody waits
+
+	cursor  queue.Mark // the index has been read up to here
+	horizon time.Time  // and this was the time of the last reading
+	wake    time.Time  // when to read on; zero: nothing is due ever
+	rescan  time.Time  // when to read from the beginning; zero: not needed
+	starved bool       // there is more to read, but no room
+}
+
+// entry is an item in memory.
+type entry struct {
+	ref    queue.Ref
+	state  state
+	hop    *hop          // of which it holds a slot while ready or active; nil: none
+	prio   int           // in a hop's queue
+	seq    uint64        // order in a hop's queue
+	early  bool          // attempt it even if it is not due
+	insist bool          // attempt it even if the next hop is suspended
+	done   chan struct{} // closed when it stops being active or owned; nil: nobody waits
+	wait   chan bool     // set: not an item but a worker that waits for a slot
+}
+
+type state uint8
+
+const (
+	ready  state = iota // in reserved, handed or scanned
+	parked              // in a hop's queue
+	active              // a worker has it
+	owned               // an operator's call has it
+	gone                // to be skipped where it is still listed
+)
+
+// New makes a Manager. Nothing happens before Run.
+func New(o Options) *Manager {
+	m := &Manager{
+		opts:  o.withDefaults(),
+		log:   o.Log.Program("qmgr"),
+		kick:  make(chan struct{}, 1),
+		known: make(map[queue.Ref]*entry),
+		hops:  make(map[mail.NextHop]*hop),
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	return m
+}
+
+// Run works until ctx ends, then lets attempts in flight finish for
+// Options.Drain, cancels the rest and returns. It may be called once.
+func (m *Manager) Run(ctx context.Context) error {
+	m.mu.Lock()
+	if m.running || m.stopping {
+		m.mu.Unlock()
+		return errors.New("qmgr: Run was called twice")
+	}
+	m.running = true
+	m.wake = time.Now() // read the index from its beginning
+	m.spawn()
+	m.mu.Unlock()
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		if wait := m.scan(ctx); wait >= 0 {
+			timer.Reset(wait)
+		} else {
+			timer.Stop()
+		}
+		select {
+		case <-ctx.Done():
+		case <-m.kick:
+		case <-timer.C:
+		}
+	}
+	return m.drain()
+}
+
+func (m *Manager) drain() error {
+	m.mu.Lock()
+	m.stopping = true
+	m.mu.Unlock()
+	idle := make(chan struct{})
+	go func() { m.wg.Wait(); close(idle) }()
+	defer m.cancel()
+	select {
+	case <-idle:
+		return nil
+	case <-time.After(m.opts.Drain):
+	}
+	m.cancel()
+	select {
+	case <-idle:
+		return nil
+	case <-time.After(killGrace):
+		return errors.New("qmgr: attempts in flight did not end; their messages stay queued and may be sent twice")
+	}
+}
+
+// Enqueue hands items over that were just committed. It does not block on
+// anything but a short lock. An item for which there is no room in memory is
+// left to be found on the disk.
+func (m *Manager) Enqueue(refs []queue.Ref) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, ref := range refs {
+		if m.known[ref] != nil {
+			continue
+		}
+		if len(m.known) >= m.opts.MaxRefs {
+			m.rescanAt(time.Now())
+			continue
+		}
+		m.add(&entry{ref: ref}, &m.handed)
+	}
+}
+
+// add puts a new entry into a ready list. mu is held.
+func (m *Manager) add(e *entry, list *fifo) {
+	m.known[e.ref] = e
+	e.state = ready
+	list.push(e)
+	m.spawn()
+}
+
+// spawn starts workers for what is ready, as far as there may be more and those
+// that have not begun yet are too few. A worker goes on until nothing is ready.
+// mu is held.
+func (m *Manager) spawn() {
+	if !m.running || m.stopping {
+		return
+	}
+	n := m.reserved.len() + m.handed.len() + m.scanned.len()
+	for m.workers-m.active < n && m.workers < m.opts.Attempts {
+		m.workers++
+		m.wg.Go(m.work)
+	}
+}
+
+func (m *Manager) work() {
+	for {
+		m.mu.Lock()
+		e := m.take()
+		if e == nil {
+			m.workers--
+			m.mu.Unlock()
+			return
+		}
+		e.state = active
+		m.active++
+		m.mu.Unlock()
+		m.process(e)
+	}
+}
+
+// take returns the next ready entry, nil if there is none. What has a slot
+// goes first; new mail and old mail alternate. mu is held.
+func (m *Manager) take() *entry {
+	for !m.stopping {
+		e := m.reserved.pop()
+		if e == nil {
+			m.turn = !m.turn
+			first, second := &m.handed, &m.scanned
+			if m.turn {
+				first, second = second, first
+			}
+			if e = first.pop(); e == nil {
+				e = second.pop()
+			}
+		}
+		if e == nil || e.state == ready {
+			return e
+		}
+	}
+	return nil
+}
+
+// forget ends the work on an active entry. mu is held.
+func (m *Manager) forget(e *entry) {
+	m.active--
+	m.drop(e)
+}
+
+// drop takes an entry out of memory. mu is held.
+func (m *Manager) drop(e *entry) {
+	e.state = gone
+	if m.known[e.ref] == e {
+		delete(m.known, e.ref)
+	}
+	if e.done != nil {
+		close(e.done)
+		e.done = nil
+	}
+	if n := len(m.known); n < m.opts.MaxRefs/2 && m.room != nil {
+		close(m.room)
+		m.room = nil
+	} else if n < max(m.opts.MaxRefs/4, 1) && (m.starved || !m.rescan.IsZero()) {
+		m.poke()
+	}
+}
+
+// finish ends the work on an active entry whose item is due again at due; zero
+// means that nobody needs to look for it.
+func (m *Manager) finish(e *entry, due time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.release(e)
+	m.forget(e)
+	if !due.IsZero() {
+		m.dueAt(due)
+	}
+}
+
+// dueAt notes that something in the index is due at t. mu is held.
+func (m *Manager) dueAt(t time.Time) {
+	t = t.Truncate(time.Millisecond) // as it is stored
+	if !t.After(m.cursor.Due) || !t.After(m.horizon) {
+		m.rescanAt(t) // the cursor is past it: the clock was set back
+		return
+	}
+	if m.wake.IsZero() || t.Before(m.wake) {
+		m.wake = t
+		m.poke()
+	}
+}
+
+// rescanAt asks for the index to be read from its beginning. mu is held.
+func (m *Manager) rescanAt(t time.Time) {
+	if m.rescan.IsZero() || t.Before(m.rescan) {
+		m.rescan = t
+		m.poke()
+	}
+}
+
+func (m *Manager) poke() {
+	select {
+	case m.kick <- struct{}{}:
+	default:
+	}
+}
+
+// scan reads what is due while there is room, and returns how long to sleep;
+// negative: until poked.
+func (m *Manager) scan(ctx context.Context) time.Duration {
+	for {
+		now := time.Now()
+		m.mu.Lock()
+		if !m.rescan.IsZero() && !m.rescan.After(now) && len(m.known) < max(m.opts.MaxRefs/4, 1) {
+			m.cursor, m.rescan, m.wake = queue.Mark{}, time.Time{}, now
+		}
+		room := max(m.opts.MaxRefs/2, 1) - len(m.known)
+		isDue := !m.wake.IsZero() && !m.wake.After(now)
+		m.starved = isDue && room <= 0
+		if !isDue || room <= 0 || ctx.Err() != nil {
+			wait := m.sleep(now)
+			m.mu.Unlock()
+			return wait
+		}
+		cursor, limit := m.cursor, min(room, scanPage)
+		m.wake, m.horizon = time.Time{}, now
+		m.mu.Unlock()
+
+		refs, mark, next, err := m.opts.Store.Due(ctx, cursor, now, limit)
+		if err != nil && ctx.Err() == nil {
+			m.log.Error("cannot read what is due; trying again", "error", err)
+		}
+		m.mu.Lock()
+		switch {
+		case err != nil:
+			next = now.Add(storePause)
+		case len(refs) >= limit:
+			next = now // there may be more
+		case !next.IsZero() && next.Before(now.Add(scanGap)):
+			next = now.Add(scanGap)
+		}
+		if !next.IsZero() && (m.wake.IsZero() || next.Before(m.wake)) {
+			m.wake = next
+		}
+		if err == nil {
+			m.cursor = mark
+			for _, ref := range refs {
+				if m.known[ref] == nil {
+					m.add(&entry{ref: ref}, &m.scanned)
+				}
+			}
+		}
+		m.mu.Unlock()
+	}
+}
+
+// sleep is the time until the loop has something to do. mu is held.
+func (m *Manager) sleep(now time.Time) time.Duration {
+	next := m.wake
+	if m.starved {
+		next = time.Time{} // poked when there is room
+	}
+	if t := m.rescan; !t.IsZero() && t.After(now) && (next.IsZero() || t.Before(next)) {
+		next = t
+	}
+	if next.IsZero() {
+		return -1
+	}
+	return min(max(next.Sub(now), 0), maxSleep)
+}
+
+// retryAfter is the wait after the nth attempt.
+func (m *Manager) retryAfter(n int) time.Duration {
+	d := m.opts.Retry[min(max(n, 1), len(m.opts.Retry))-1]
+	return time.Duration(float64(d) * (0.9 + 0.2*m.opts.Rand()))
+}
+
+// fifo is a queue of entries.
+type fifo struct {
+	list []*entry
+	head int
+}
+
+func (q *fifo) len() int { return len(q.list) - q.head }
+
+func (q *fifo) push(e *entry) {
+	if q.head > 64 && q.head > len(q.list)/2 {
+		n := copy(q.list, q.list[q.head:])
+		clear(q.list[n:])
+		q.list, q.head = q.list[:n], 0
+	}
+	q.list = append(q.list, e)
+}
+
+func (q *fifo) pop() *entry {
+	if q.head == len(q.list) {
+		return nil
+	}
+	e := q.list[q.head]
+	q.list[q.head] = nil
+	q.head++
+	if q.head == len(q.list) {
+		q.list, q.head = q.list[:0], 0
+	}
+	return e
+}
+
+// Snapshot is what goes on in memory.
+type Snapshot struct {
+	Active int // attempts in flight, routing included
+	Ready  int // waiting for a slot
+	Parked int // waiting for their next hop
+	Hops   []HopStatus
+}
+
+// HopStatus is the state of a next hop that is in use or in trouble.
+type HopStatus struct {
+	NextHop   mail.NextHop
+	Active    int
+	Parked    int
+	Failures  int       // in a row, to connect
+	Suspended time.Time // until then; zero: it is not
+}
+
+// Snapshot tells what goes on, for metrics and the operator.
+func (m *Manager) Snapshot() Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var s Snapshot
+	for _, e := range m.known {
+		switch e.state {
+		case ready:
+			s.Ready++
+		case parked:
+			s.Parked++
+		case active:
+			s.Active++
+		}
+	}
+	now := time.Now()
+	for _, h := range m.hops {
+		st := HopStatus{NextHop: h.key, Active: h.active, Parked: len(h.queue), Failures: h.failures}
+		if h.suspended(now) {
+			st.Suspended = h.until
+		}
+		s.Hops = append(s.Hops, st)
+	}
+	return s
+}
