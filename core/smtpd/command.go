@@ -1,0 +1,356 @@
+package smtpd
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
+)
+
+// All that the engine ever hears.
+const (
+	engineSender    = "tx@gate.invalid"
+	engineRecipient = "rcpt@gate.invalid"
+
+	engineHelo = "HELO gate.invalid\r\n"
+	engineLhlo = "LHLO gate.invalid\r\n"
+	engineMail = "MAIL FROM:<" + engineSender + ">\r\n"
+	engineRcpt = "RCPT TO:<" + engineRecipient + ">\r\n"
+	engineData = "DATA\r\n"
+	engineRset = "RSET\r\n"
+)
+
+// maxPlainLine is the longest line of a command other than MAIL and RCPT.
+const maxPlainLine = 2048
+
+// command answers one command line, or returns the line that the engine is to
+// answer in its place.
+func (s *session) command(text string) (line string) {
+	verb, arg, ok := splitCommand(text)
+	if !ok {
+		s.bad(mail.NewReply(500, "5.5.2", "Command is not recognized"))
+		return ""
+	}
+	if len(text) > maxPlainLine && verb != "MAIL" && verb != "RCPT" {
+		s.bad(mail.NewReply(500, "5.5.2", "Line is too long"))
+		return ""
+	}
+	switch verb {
+	case "EHLO", "HELO", "LHLO":
+		return s.hello(verb, arg)
+	case "MAIL":
+		return s.mailCommand(arg)
+	case "RCPT":
+		return s.rcptCommand(arg)
+	case "DATA":
+		return s.dataCommand(arg)
+	case "BDAT":
+		return s.bdatCommand(arg)
+	case "RSET":
+		return s.rsetCommand(arg)
+	case "STARTTLS":
+		return s.startTLSCommand(arg)
+	case "QUIT":
+		if arg != "" {
+			s.bad(badArgument())
+			return ""
+		}
+		s.answer(mail.NewReply(221, "2.0.0", "Bye"))
+		s.ended = endQuit
+		return ""
+	case "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PATCH", "PRI":
+		// A browser can be made to send mail by a form that posts here.
+		s.hangUp(endProtocol, mail.NewReply(554, "5.5.1", "This is not an HTTP server"))
+		return ""
+	}
+	s.otherCommand(verb, arg)
+	return ""
+}
+
+// splitCommand separates the verb, in upper case, from its argument. Blanks
+// at the end are tolerated (RFC 5321 4.1.1).
+func splitCommand(text string) (verb, arg string, ok bool) {
+	verb, arg, _ = strings.Cut(text, " ")
+	if verb == "" || len(verb) > 64 {
+		return "", "", false
+	}
+	for i := 0; i < len(verb); i++ {
+		if c := verb[i] | 0x20; (c < 'a' || c > 'z') && (verb[i] < '0' || verb[i] > '9' || i == 0) {
+			return "", "", false
+		}
+	}
+	return strings.ToUpper(verb), strings.Trim(arg, " "), true
+}
+
+func badArgument() *mail.Reply {
+	return mail.NewReply(501, "5.5.4", "Command has a wrong argument")
+}
+
+func outOfOrder(text string) *mail.Reply { return mail.NewReply(503, "5.5.1", text) }
+
+// pass keeps the reply for a line that the engine answers with 250.
+func (s *session) pass(line string, r *mail.Reply) string {
+	s.reply, s.code = r.Lines(), 250
+	return line
+}
+
+func (s *session) hello(verb, name string) string {
+	if lmtp := s.opts.Role == LMTP; lmtp != (verb == "LHLO") {
+		s.bad(mail.NewReply(500, "5.5.1", "Command is not for this protocol"))
+		return ""
+	}
+	if _, err := mail.ParseDomain(name); err != nil {
+		s.bad(mail.NewReply(501, "5.5.2", "Give a domain name or an address literal"))
+		return ""
+	}
+	s.budget -= costIdle
+	s.abort(verb) // RFC 5321 4.1.4: as if by RSET
+	s.greeted, s.offered = false, nil
+	s.client.Helo, s.client.ESMTP = name, verb != "HELO"
+	list := s.extensions()
+	s.facts.Extensions = list
+	o := s.ask(&hook.Event{Stage: hook.Ehlo, Verb: verb, Arg: name})
+	switch o.Action {
+	case hook.Continue, hook.Accept:
+	case hook.Drop:
+		s.drop(verb, o, hook.Ehlo)
+		return ""
+	default:
+		r := o.ReplyAt(hook.Ehlo)
+		s.refused(verb, r, nil, o.Plugin)
+		s.client.Helo, s.client.ESMTP = "", false
+		s.answer(r)
+		// The engine forgets its transaction, as we did.
+		return s.silent(engineRset)
+	}
+	s.greeted = true
+	s.code = 250
+	s.reply = "250 " + s.opts.Hostname + "\r\n"
+	if s.client.ESMTP {
+		s.offered = offered(list, s.facts.Extensions)
+		s.reply = helloReply(s.opts.Hostname, s.facts.Extensions)
+	}
+	if s.opts.Role == LMTP {
+		return engineLhlo
+	}
+	return engineHelo
+}
+
+// silent is a line for the engine whose reply the client does not get, because
+// it has one already.
+func (s *session) silent(line string) string {
+	s.reply, s.code = "", 250
+	return line
+}
+
+// extensions are what EHLO offers on this connection.
+func (s *session) extensions() []string {
+	list := []string{"PIPELINING", "SIZE " + strconv.FormatInt(s.opts.MaxSize, 10), "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING", "DSN"}
+	if s.opts.TLS != nil && s.client.TLS == nil {
+		list = append(list, "STARTTLS")
+	}
+	return list
+}
+
+func keyword(extension string) string {
+	k, _, _ := strings.Cut(extension, " ")
+	return strings.ToUpper(k)
+}
+
+// offered are the extensions of ours that plugins left in the list. What they
+// added has no effect here.
+func offered(ours, list []string) map[string]bool {
+	m := make(map[string]bool, len(ours))
+	for _, e := range ours {
+		for _, l := range list {
+			if keyword(l) == keyword(e) {
+				m[keyword(e)] = true
+			}
+		}
+	}
+	return m
+}
+
+// Limits of the EHLO list that plugins may extend.
+const (
+	maxExtensions    = 64
+	maxExtensionLine = 400
+)
+
+func helloReply(hostname string, list []string) string {
+	lines := []string{hostname}
+	for _, e := range list[:min(len(list), maxExtensions)] {
+		if e = mail.Printable(e); e != "" && len(e) <= maxExtensionLine {
+			lines = append(lines, e)
+		}
+	}
+	var b strings.Builder
+	for i, line := range lines {
+		b.WriteString("250")
+		if i == len(lines)-1 {
+			b.WriteByte(' ')
+		} else {
+			b.WriteByte('-')
+		}
+		b.WriteString(line)
+		b.WriteString("\r\n")
+	}
+	return b.String()
+}
+
+// parameter tells whether a parameter of MAIL or RCPT belongs to an extension
+// that was offered.
+func (s *session) parameter(keyword string) bool {
+	switch keyword {
+	case "SIZE", "SMTPUTF8":
+		return s.offered[keyword]
+	case "BODY":
+		return s.offered["8BITMIME"]
+	case "RET", "ENVID", "NOTIFY", "ORCPT":
+		return s.offered["DSN"]
+	}
+	return false
+}
+
+// cutFold removes prefix without regard to case, and blanks behind it, which
+// are wrong and common.
+func cutFold(s, prefix string) (string, bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return "", false
+	}
+	return strings.TrimLeft(s[len(prefix):], " "), true
+}
+
+func (s *session) mailCommand(arg string) string {
+	switch {
+	case !s.greeted:
+		s.bad(outOfOrder("Say EHLO or HELO first"))
+		return ""
+	case s.tx != nil:
+		s.bad(outOfOrder("A transaction is open already"))
+		return ""
+	}
+	rest, ok := cutFold(arg, "FROM:")
+	if !ok {
+		s.bad(mail.NewReply(501, "5.5.2", "Syntax is MAIL FROM:<reverse-path>"))
+		return ""
+	}
+	path, params, r := mail.ParseMail(rest, s.parameter)
+	if r == nil && params.Size > s.opts.MaxSize {
+		r = mail.ReplyTooBig()
+		s.refused("MAIL", r, nil, "")
+		s.answer(r)
+		return ""
+	}
+	if r != nil {
+		s.refused("MAIL", r, nil, "")
+		s.bad(r)
+		return ""
+	}
+	s.path, s.mailp = path, params
+	return engineMail
+}
+
+func (s *session) rcptCommand(arg string) string {
+	switch {
+	case s.tx == nil:
+		s.bad(outOfOrder("Say MAIL first"))
+		return ""
+	case s.tx.content != nil:
+		s.bad(outOfOrder("The message is being sent already"))
+		return ""
+	}
+	rest, ok := cutFold(arg, "TO:")
+	if !ok {
+		s.bad(mail.NewReply(501, "5.5.2", "Syntax is RCPT TO:<forward-path>"))
+		return ""
+	}
+	path, params, r := mail.ParseRcpt(rest, s.tx.Envelope.SMTPUTF8, s.parameter)
+	if r != nil {
+		s.refused("RCPT", r, nil, "")
+		s.bad(r)
+		return ""
+	}
+	s.path, s.rcptp = path, params
+	return engineRcpt
+}
+
+func (s *session) rsetCommand(arg string) string {
+	if arg != "" {
+		s.bad(badArgument())
+		return ""
+	}
+	s.budget -= costIdle
+	if s.tx == nil {
+		s.ask(&hook.Event{Stage: hook.Reset, Reason: "RSET"})
+	}
+	s.abort("RSET")
+	r := mail.NewReply(250, "2.0.0", "Ok")
+	if !s.greeted {
+		s.answer(r) // the engine has nothing to forget
+		return ""
+	}
+	return s.pass(engineRset, r)
+}
+
+func (s *session) startTLSCommand(arg string) string {
+	switch {
+	case arg != "":
+		s.bad(badArgument())
+	case s.client.TLS != nil:
+		s.bad(outOfOrder("TLS is on already"))
+	case s.opts.TLS == nil:
+		s.bad(mail.NewReply(502, "5.5.1", "TLS is not offered here"))
+	case !s.greeted:
+		s.bad(outOfOrder("Say EHLO first"))
+	case !s.offered["STARTTLS"]:
+		s.bad(mail.NewReply(502, "5.5.1", "TLS is not offered here"))
+	case s.tx != nil:
+		s.bad(outOfOrder("A transaction is open already"))
+	default:
+		s.answer(mail.NewReply(220, "2.0.0", "Ready to start TLS"))
+		if s.startTLS() {
+			s.askTLS()
+		}
+	}
+	return ""
+}
+
+// otherCommand answers what has no state: the plugins' word first.
+func (s *session) otherCommand(verb, arg string) {
+	var r *mail.Reply
+	cost := costIdle
+	switch verb {
+	case "NOOP":
+		r = mail.NewReply(250, "2.0.0", "Ok")
+	case "HELP":
+		r = mail.NewReply(214, "2.0.0", "See RFC 5321")
+	case "VRFY":
+		// What is not said cannot be harvested (RFC 5321 7.3).
+		r = mail.NewReply(252, "2.5.0", "Cannot verify; send mail and see")
+	case "EXPN", "ETRN", "AUTH", "TURN", "SEND", "SOML", "SAML":
+		r, cost = mail.NewReply(502, "5.5.1", "Command is not offered here"), costBad
+	default:
+		r, cost = mail.NewReply(500, "5.5.2", "Command is not recognized"), costBad
+	}
+	o := s.ask(&hook.Event{Stage: hook.Command, Verb: verb, Arg: arg})
+	switch o.Action {
+	case hook.Drop:
+		s.drop(verb, o, hook.Command)
+		return
+	case hook.Accept:
+		cost = costIdle
+		if r.Class() != 2 {
+			r = mail.NewReply(250, "2.0.0", "Ok")
+		}
+		if o.Reply != nil {
+			r = o.ReplyAt(hook.Command)
+		}
+	case hook.Reject:
+		r, cost = o.ReplyAt(hook.Command), costBad
+		s.refused(verb, r, nil, o.Plugin)
+	}
+	s.budget -= cost
+	s.answer(r)
+}

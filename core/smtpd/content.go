@@ -1,0 +1,307 @@
+package smtpd
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/smtpd/gate"
+)
+
+// maxHops is how many Received fields a message may bring (RFC 5321 6.3).
+const maxHops = 100
+
+// content is the content of a message while it arrives.
+type content struct {
+	s     *session
+	draft Draft // nil: the message is thrown away anyway, or the draft is done with
+	limit int64 // octets
+	size  int64 // octets, of header section and body
+
+	seen    hook.Content // what plugins see
+	header  []byte       // the header section; while it arrives, all there is
+	find    mail.HeaderScanner
+	inBody  bool
+	lines   gate.Lines
+	refusal *mail.Reply // decided; what still comes is thrown away
+	by      string      // the plugin that refused
+}
+
+// newContent begins a draft.
+func (s *session) newContent() (*content, error) {
+	c := &content{s: s, limit: s.tx.SizeLimit}
+	s.tx.Envelope.Client = s.client
+	s.tx.Envelope.Client.Arrived = time.Now()
+	if s.tx.discard != "" {
+		return c, nil
+	}
+	d, err := s.opts.Intake.Begin(s.server.ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.draft = d
+	return c, nil
+}
+
+// abort forgets the draft.
+func (c *content) abort() {
+	if d := c.draft; d != nil {
+		c.draft = nil
+		d.Abort()
+	}
+}
+
+// receive reads a body, or a chunk of one, and returns the reply to it; none
+// if the session ended. last says that the message ends with it.
+func (s *session) receive(body *gate.Body, last bool) *mail.Reply {
+	c := s.tx.content
+	n := int64(0)
+	for {
+		p, err := body.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			s.bodyError(err)
+			return nil
+		}
+		c.add(p)
+		if n += int64(len(p)); n > s.maxRead() {
+			s.refused("DATA", mail.ReplyTooBig(), nil, "")
+			s.hangUp(endBody, mail.ReplyTooBig())
+			return nil
+		}
+	}
+	if last {
+		c.end()
+	}
+	r := c.refusal
+	switch {
+	case r != nil:
+		s.refused("DATA", r, nil, c.by)
+		return s.closeContent(r, last, "refused")
+	case !last:
+		return mail.NewReply(250, "2.0.0", "Ok: chunk received")
+	}
+	r = s.settle(c)
+	if r.Class() != 2 {
+		s.refused("DATA", r, nil, c.by)
+		return s.closeContent(r, true, "refused")
+	}
+	return s.closeContent(r, true, "")
+}
+
+// closeContent ends the transaction; reason is that of its abort, empty if it
+// was a success. An LMTP client gets the reply once for each recipient that
+// was taken (RFC 2033 4.2).
+func (s *session) closeContent(r *mail.Reply, last bool, reason string) *mail.Reply {
+	taken := s.tx.taken
+	if reason != "" {
+		s.abort(reason)
+	} else {
+		s.finish()
+	}
+	if s.opts.Role == LMTP && last {
+		s.repeat = taken - 1
+	}
+	return r
+}
+
+// bodyError ends the session: where the content ends is not known any more.
+func (s *session) bodyError(err error) {
+	r := mail.NewReply(421, "4.4.2", "Connection error in the message, closing connection")
+	reason := endLost
+	switch {
+	case errors.Is(err, gate.ErrTimeout):
+		r, reason = mail.NewReply(421, "4.4.2", "Timeout in the message, closing connection"), endTimeout
+	case errors.Is(err, gate.ErrTooSlow):
+		r, reason = mail.NewReply(421, "4.4.2", "Message comes too slowly, closing connection"), endTimeout
+	}
+	s.refused("DATA", r, nil, "")
+	s.hangUp(reason, r)
+}
+
+// add takes the next octets of the content, which it may keep no longer than
+// the call.
+func (c *content) add(p []byte) {
+	if c.refusal != nil {
+		return
+	}
+	if c.s.opts.BareLF == BareLFNormalize {
+		p = c.lines.Normalize(p)
+	} else {
+		c.lines.Check(p)
+	}
+	c.checkLines()
+	c.take(p)
+}
+
+func (c *content) checkLines() {
+	bad := c.lines.Found
+	if c.s.opts.BareLF == BareLFNormalize {
+		bad &= gate.NUL
+	}
+	switch {
+	case bad&gate.NUL != 0:
+		c.refuse(mail.NewReply(550, "5.6.0", "Message has a NUL octet"), "")
+	case bad != 0:
+		c.refuse(mail.NewReply(550, "5.6.0", "Message has a line that does not end with CR LF (RFC 5321 2.3.8)"), "")
+	}
+}
+
+// refuse decides the reply; the first decision stands.
+func (c *content) refuse(r *mail.Reply, by string) {
+	if c.refusal == nil {
+		c.refusal, c.by = r, by
+		c.abort()
+	}
+}
+
+func (c *content) take(p []byte) {
+	if c.refusal != nil || len(p) == 0 {
+		return
+	}
+	if c.size += int64(len(p)); c.size > c.limit {
+		c.refuse(mail.ReplyTooBig(), "")
+		return
+	}
+	if c.inBody {
+		c.write(p)
+		return
+	}
+	c.header = append(c.header, p...)
+	// Without a line end there is nothing new to find.
+	if bytes.IndexByte(p, '\n') >= 0 {
+		if end, done := c.find.Scan(c.header, false); done {
+			c.headerDone(end)
+			return
+		}
+	}
+	if len(c.header) > mail.MaxHeaderBytes {
+		c.refuse(mail.NewReply(552, "5.3.4", "Header section is larger than this server takes"), "")
+	}
+}
+
+// headerDone is called when the header section is complete.
+func (c *content) headerDone(end int) {
+	rest := c.header[end:]
+	c.header = c.header[:end:end]
+	c.inBody = true
+	if end > mail.MaxHeaderBytes {
+		c.refuse(mail.NewReply(552, "5.3.4", "Header section is larger than this server takes"), "")
+		return
+	}
+	h, err := mail.ParseHeader(c.header)
+	if err != nil {
+		c.refuse(c.s.replyFor(err, "parse a header section"), "")
+		return
+	}
+	if h.Count("Received") > maxHops {
+		c.refuse(mail.ReplyLoop(), "")
+		return
+	}
+	c.seen = hook.Content{Header: h}
+	if c.draft != nil {
+		o := c.s.ask(&hook.Event{Stage: hook.Headers, Content: &c.seen})
+		if o.Action == hook.Reject || o.Action == hook.Defer {
+			c.refuse(o.ReplyAt(hook.Headers), o.Plugin)
+			return
+		}
+	}
+	if len(rest) > 0 {
+		c.write(rest)
+	}
+}
+
+func (c *content) write(p []byte) {
+	if c.draft == nil {
+		return
+	}
+	if _, err := c.draft.Write(p); err != nil {
+		c.refuse(c.s.replyFor(err, "write a message"), "")
+	}
+}
+
+// end tells that the content is complete.
+func (c *content) end() {
+	if c.refusal == nil {
+		c.lines.End()
+		c.checkLines()
+		c.take(c.lines.Rest())
+	}
+	if c.refusal == nil && !c.inBody {
+		end, _ := c.find.Scan(c.header, true)
+		c.headerDone(end)
+	}
+}
+
+// settle asks the last time and commits. The content is complete.
+func (s *session) settle(c *content) *mail.Reply {
+	tx := s.tx
+	accepted := mail.NewReply(250, "2.0.0", "Ok")
+	if c.draft == nil {
+		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, tx.discard)
+		return accepted
+	}
+	c.seen.Body, c.seen.BodySize = c.draft, c.draft.Size()
+	o := s.ask(&hook.Event{Stage: hook.Message, Content: &c.seen})
+	by := o.Plugin
+	switch o.Action {
+	case hook.Reject, hook.Defer:
+		c.by = o.Plugin
+		return o.ReplyAt(hook.Message)
+	case hook.Discard:
+		c.abort()
+		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, by)
+		return positive(o, accepted)
+	}
+	s.note(o)
+	tx.Envelope.Recipients = unique(tx.Envelope.Recipients)
+	if len(tx.Envelope.Recipients) == 0 {
+		c.abort()
+		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, by)
+		return positive(o, accepted)
+	}
+	header := c.header
+	if c.seen.Edited {
+		header = c.seen.Header.Bytes()
+	}
+	id := c.draft.ID()
+	all := received(s.opts.Hostname, s.opts.Role == LMTP, id, &tx.Envelope)
+	all = append(all, header...)
+	size := int64(len(all)) + c.draft.Size()
+	if err := c.draft.Commit(s.server.ctx, tx.Envelope, all, tx.hold); err != nil {
+		return s.replyFor(err, "commit a message")
+	}
+	c.draft = nil
+	s.messages++
+	s.budget = s.opts.ErrorBudget
+	s.log.Received(id, &tx.Envelope.Client)
+	s.log.Queued(id, tx.Envelope.ReversePath, size, len(tx.Envelope.Recipients), c.seen.Header.Get("Message-ID"), tx.hold != "")
+	if o.Action == hook.Hold {
+		accepted = mail.NewReply(250, "2.6.0", "Message accepted")
+	} else {
+		accepted.Text = "Ok: queued as " + id.String()
+	}
+	return positive(o, accepted)
+}
+
+// unique keeps the first of equal forward-paths. The null path, which no
+// delivery is possible to, is left out.
+func unique(list []mail.Recipient) []mail.Recipient {
+	seen := make(map[mail.Path]bool, len(list))
+	out := make([]mail.Recipient, 0, len(list))
+	for _, r := range list {
+		key := r.ForwardPath
+		key.Domain = strings.ToLower(key.Domain)
+		if !seen[key] && !key.IsNull() {
+			seen[key] = true
+			out = append(out, r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,206 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/wasmta/wasmta/core/event"
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/smtpd/gate"
+)
+
+// Intake takes messages that the server accepts.
+//
+// An error of Intake or [Draft] that is a *mail.Reply of class 4 or 5 (by
+// errors.As) is what the client hears; any other is logged and becomes
+// [mail.ReplyInternal].
+type Intake interface {
+	// Begin starts a message, before its content is asked for: a full disk is
+	// best said here.
+	Begin(ctx context.Context) (Draft, error)
+}
+
+// Draft is a message that is not ours yet. It belongs to one goroutine.
+type Draft interface {
+	// ID names the message; it stands in the Received field and the reply.
+	ID() mail.ID
+	// Write appends octets of the body, in order.
+	io.Writer
+	// ReadAt reads octets of the body that were written.
+	io.ReaderAt
+	// Size is the length of the body so far, in octets.
+	Size() int64
+	// Commit makes the message ours: when it returns nil the message is
+	// durable. header is the header section with our Received field, and the
+	// empty line that ends it if there was one. A hold that is not empty is
+	// the reason for which the message waits for an operator. After an error
+	// Abort is called.
+	Commit(ctx context.Context, env mail.Envelope, header []byte, hold string) error
+	// Abort forgets the message. It is called once, unless Commit returned nil.
+	Abort()
+}
+
+// Role is what a listener is for.
+type Role uint8
+
+const (
+	MX         Role = iota // SMTP from other servers
+	Submission             // SMTP from users and programs (RFC 6409)
+	LMTP                   // RFC 2033: LHLO, and one reply for each recipient
+)
+
+// String is the configuration's word.
+func (r Role) String() string { return [...]string{"mx", "submission", "lmtp", ""}[r&3] }
+
+// ParseRole is the reverse of [Role.String].
+func ParseRole(s string) (Role, error) {
+	for r := MX; r <= LMTP; r++ {
+		if r.String() == s {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("role %q: write mx, submission or lmtp", s)
+}
+
+// BareLF is what is done with content that has LF without CR, or CR without
+// LF. Neither ever ends a line of the protocol. NUL is always refused.
+type BareLF uint8
+
+const (
+	// BareLFDefault is BareLFReject for MX, where such content comes from
+	// broken or hostile software, and BareLFNormalize for Submission and
+	// LMTP, where a program or our own side hands over text files.
+	BareLFDefault   BareLF = iota
+	BareLFReject           // 550 5.6.0 at the end of data
+	BareLFNormalize        // LF becomes CR LF, CR becomes a blank
+)
+
+// Timeouts of a session; zero is the default.
+type Timeouts struct {
+	Handshake time.Duration // a PROXY header, a TLS handshake; 30 s
+	Command   time.Duration // a whole command line; 5 min (RFC 5321 4.5.3.2.7)
+	DataBlock time.Duration // any octet of content; 3 min (RFC 5321 4.5.3.2.5)
+	DataTotal time.Duration // the content, or a chunk; 4 h
+	RateGrace time.Duration // of the content before MinRate counts; 30 s
+	Write     time.Duration // replies that the client does not read; 1 min
+	Lookup    time.Duration // PTR; 5 s
+}
+
+// Options configure a [Server]. Hostname, Source and Intake must be set.
+type Options struct {
+	Hostname string // ours, in banner, EHLO and Received
+	Listener string // its name in the configuration; plugins and the log see it
+	Role     Role
+
+	TLS         *tls.Config // nil: no TLS
+	ImplicitTLS bool        // TLS from the first octet (RFC 8314)
+
+	// ProxyNetworks must send a PROXY header, version 1 or 2, and are believed.
+	// From anywhere else such a header is a bad command.
+	ProxyNetworks []netip.Prefix
+
+	// LocalDomains and RelayDomains tell whether we take mail for a domain,
+	// to deliver it or to pass it on. The domain is as [mail.DomainKey] makes
+	// it; an address literal comes in its brackets. nil: none.
+	LocalDomains func(domain string) bool
+	RelayDomains func(domain string) bool
+	// RelayNetworks are clients that may send to anyone. They are not held to
+	// MaxSessionsPerAddress. A client on a unix socket counts as 127.0.0.1.
+	RelayNetworks []netip.Prefix
+
+	MaxSize               int64 // octets of content; 0: 50 MiB
+	MaxRecipients         int   // of one message; 0: 1000
+	MaxSessions           int   // 0: 20000; negative: no limit
+	MaxSessionsPerAddress int   // or IPv6 /64; 0: 100; negative: no limit
+	MinRate               int64 // octets of content a second; 0: 500
+	ErrorBudget           int   // points; 0: 100. See the package comment.
+	Timeouts              Timeouts
+	BareLF                BareLF
+
+	// EarlyTalkerDelay is how long an MX listener waits, before its banner,
+	// for a client that talks too soon; such a client gets 554 5.5.1. With 0
+	// it only looks at what has arrived by then; negative: it does not look.
+	EarlyTalkerDelay time.Duration
+
+	Source hook.Source
+	Intake Intake
+	Log    event.Log
+	// PTR returns the forward-confirmed name of an address, or nothing. nil:
+	// names are not looked up.
+	PTR func(ctx context.Context, addr netip.Addr) string
+}
+
+func orDefault[T int | int64 | time.Duration](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+func (o *Options) complete() error {
+	if _, err := mail.ParseDomain(o.Hostname); err != nil {
+		return fmt.Errorf("hostname %q: %w", o.Hostname, err)
+	}
+	switch {
+	case o.Role > LMTP:
+		return fmt.Errorf("role %d is not known", o.Role)
+	case o.Source == nil:
+		return errors.New("there is no source of hooks; hook.Static(nil) has none")
+	case o.Intake == nil:
+		return errors.New("there is no intake")
+	case o.ImplicitTLS && o.TLS == nil:
+		return errors.New("implicit TLS needs a TLS configuration")
+	case o.MaxSize < 0 || o.MaxRecipients < 0 || o.MinRate < 0 || o.ErrorBudget < 0:
+		return errors.New("a limit is negative")
+	case o.MaxRecipients > hook.MaxRecipients:
+		return fmt.Errorf("the limit of recipients is over %d", hook.MaxRecipients)
+	}
+	none := func(string) bool { return false }
+	if o.LocalDomains == nil {
+		o.LocalDomains = none
+	}
+	if o.RelayDomains == nil {
+		o.RelayDomains = none
+	}
+	if o.BareLF == BareLFDefault {
+		o.BareLF = BareLFNormalize
+		if o.Role == MX {
+			o.BareLF = BareLFReject
+		}
+	}
+	orDefault(&o.MaxSize, 50<<20)
+	orDefault(&o.MaxRecipients, 1000)
+	orDefault(&o.MaxSessions, 20_000)
+	orDefault(&o.MaxSessionsPerAddress, 100)
+	orDefault(&o.MinRate, 500)
+	orDefault(&o.ErrorBudget, 100)
+	t := &o.Timeouts
+	orDefault(&t.Handshake, 30*time.Second)
+	orDefault(&t.Command, 5*time.Minute)
+	orDefault(&t.DataBlock, 3*time.Minute)
+	orDefault(&t.DataTotal, 4*time.Hour)
+	orDefault(&t.RateGrace, 30*time.Second)
+	orDefault(&t.Write, time.Minute)
+	orDefault(&t.Lookup, 5*time.Second)
+	return nil
+}
+
+func (o *Options) limits() gate.Limits {
+	t := o.Timeouts
+	return gate.Limits{Command: t.Command, Block: t.DataBlock, Total: t.DataTotal, Grace: t.RateGrace, MinRate: o.MinRate, Write: t.Write}
+}
+
+func contains(networks []netip.Prefix, a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	for _, n := range networks {
+		if n.Contains(a) {
+			return true
+		}
+	}
+	return false
+}

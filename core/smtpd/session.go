@@ -1,0 +1,469 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/emersion/go-smtp"
+	"github.com/pires/go-proxyproto"
+
+	"github.com/wasmta/wasmta/core/event"
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/smtpd/gate"
+)
+
+// Why a session ends; close hooks and the log are told.
+const (
+	endQuit     = "QUIT"
+	endLost     = "lost connection"
+	endTimeout  = "timeout"
+	endShutdown = "shutdown"
+	endErrors   = "too many errors"
+	endPolicy   = "policy"
+	endTLS      = "TLS handshake failed"
+	endProxy    = "no valid PROXY header"
+	endCrowd    = "too many sessions"
+	endEarly    = "talked before the banner"
+	endProtocol = "not SMTP"
+	endBody     = "content could not be read"
+	endFault    = "internal error"
+)
+
+// Points of the error budget; see the package comment.
+const (
+	costBad  = 5
+	costRcpt = 2
+	costIdle = 1
+)
+
+// session is one connection. It belongs to the goroutine of the engine.
+type session struct {
+	server *Server
+	opts   *Options
+	log    event.Log
+	wire   *gate.Wire
+	conn   *gate.Conn
+
+	client  mail.Client
+	facts   hook.Session
+	chain   *hook.Conversation
+	release func()
+	counted netip.Addr // under which address the session is counted; invalid: not
+
+	opened   bool
+	began    bool   // the log was told
+	ended    string // why; empty: it goes on
+	linger   bool   // at the end, let the client read our last reply
+	offered  map[string]bool
+	greeted  bool // HELO, EHLO or LHLO was accepted
+	budget   int
+	messages int
+	sequence int // of transactions
+
+	tx *transaction // nil: none
+
+	// What the engine was told and is to answer.
+	asked  bool
+	code   int    // the engine's reply must have this code
+	reply  string // what the client gets in its place
+	repeat int    // how many times more
+	path   mail.Path
+	mailp  mail.MailParams
+	rcptp  mail.RcptParams
+	body   *gate.Body // of a last chunk; nil: DATA
+}
+
+func (s *Server) newSession(raw net.Conn) *session {
+	c := &session{server: s, opts: &s.opts, log: s.opts.Log, budget: s.opts.ErrorBudget}
+	c.wire = gate.NewWire(raw, s.opts.limits())
+	c.conn = gate.NewConn(c, raw.LocalAddr(), raw.RemoteAddr())
+	c.client.Session = newSessionID()
+	c.client.Listener = s.opts.Listener
+	c.client.Remote, c.client.Local = addrPort(raw.RemoteAddr()), addrPort(raw.LocalAddr())
+	if s.add(c) {
+		c.ended = endCrowd
+	}
+	return c
+}
+
+func newSessionID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// addrPort is the address as a fact. A unix socket has none: its client is on
+// this machine.
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		p := t.AddrPort()
+		if p.IsValid() {
+			return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+		}
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
+}
+
+// Next answers commands until one is for the engine, and returns the line that
+// stands for it. It is a method of gate.Driver.
+func (s *session) Next(reply []byte) (line string, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.fault(r)
+			line, err = "", io.EOF
+		}
+	}()
+	switch {
+	case !s.opened:
+		s.opened = true
+		s.open()
+	case s.asked && s.ended == "":
+		s.asked = false
+		if !strings.HasPrefix(string(reply), strconv.Itoa(s.code)) {
+			s.disagree(reply)
+			break
+		}
+		s.wire.Send(s.reply)
+	}
+	for s.ended == "" {
+		if s.budget <= 0 {
+			s.hangUp(endErrors, mail.NewReply(421, "4.7.0", "Too many errors or idle commands"))
+			break
+		}
+		text, err := s.wire.ReadCommand()
+		if err != nil {
+			s.readError(err)
+			continue
+		}
+		if line := s.command(text); line != "" && s.ended == "" {
+			s.asked = true
+			return line, nil
+		}
+	}
+	return "", io.EOF
+}
+
+func (s *session) readError(err error) {
+	var bad gate.LineError
+	switch {
+	case errors.As(err, &bad):
+		s.bad(mail.NewReply(500, "5.5.2", string(bad)))
+	case err == gate.ErrTimeout:
+		s.hangUp(endTimeout, mail.NewReply(421, "4.4.2", "Timeout, closing connection"))
+	case err == gate.ErrDraining:
+		s.hangUp(endShutdown, mail.ReplyShutdown())
+	case err == gate.ErrTLSHello:
+		s.hangUp(endProtocol, mail.NewReply(554, "5.5.1", "TLS is not spoken here before STARTTLS"))
+	case err == gate.ErrFlood:
+		s.hangUp(endErrors, mail.NewReply(421, "4.7.0", "Line is too long, closing connection"))
+	default:
+		s.ended = endLost
+	}
+}
+
+// answer sends a reply of ours, in the order of the commands.
+func (s *session) answer(r *mail.Reply) { s.wire.Send(r.Lines()) }
+
+// bad answers a command that is malformed, unknown or out of order.
+func (s *session) bad(r *mail.Reply) {
+	s.budget -= costBad
+	s.answer(r)
+}
+
+// hangUp sends a last reply and ends the session.
+func (s *session) hangUp(reason string, r *mail.Reply) {
+	if s.ended != "" {
+		return
+	}
+	s.ended = reason
+	s.linger = true
+	s.answer(r)
+}
+
+// drop ends the session as a Drop verdict says.
+func (s *session) drop(stage string, o hook.Outcome, at hook.Stage) {
+	r := o.ReplyAt(at)
+	s.refused(stage, r, nil, o.Plugin)
+	if o.NoReply {
+		s.ended = endPolicy
+		return
+	}
+	s.hangUp(endPolicy, r)
+}
+
+// refused reports a refusal.
+func (s *session) refused(stage string, r *mail.Reply, to *mail.Path, by string) {
+	var from *mail.Path
+	if s.tx != nil {
+		from = &s.tx.Envelope.ReversePath
+	}
+	s.log.Rejected(&s.client, stage, r, from, to, by)
+}
+
+// fault ends the session after a panic of ours, or of the intake.
+func (s *session) fault(r any) {
+	s.server.log.Error("panic in a session", "session", s.client.Session, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+	s.hangUp(endFault, mail.NewReply(421, "4.3.0", "Internal error, closing connection"))
+}
+
+// disagree ends a session whose engine is not where we are.
+func (s *session) disagree(reply []byte) {
+	s.server.log.Error("session engine answered other than expected", "session", s.client.Session,
+		"expected", s.code, "reply", string(reply[:min(len(reply), 200)]))
+	s.hangUp(endFault, mail.NewReply(421, "4.3.0", "Internal error, closing connection"))
+}
+
+// replyFor is what a client hears of an error of the intake.
+func (s *session) replyFor(err error, doing string) *mail.Reply {
+	var r *mail.Reply
+	if errors.As(err, &r) && (r.Transient() || r.Permanent()) {
+		return r
+	}
+	s.server.log.Error(doing+" failed", "session", s.client.Session, "error", err.Error())
+	return mail.ReplyInternal()
+}
+
+// ask puts a question to the plugins.
+func (s *session) ask(e *hook.Event) hook.Outcome {
+	if s.chain == nil || !s.chain.Wants(e.Stage) {
+		return hook.Outcome{}
+	}
+	e.Session = &s.facts
+	if s.tx != nil {
+		e.Tx = &s.tx.Transaction
+	}
+	if e.Stage != hook.Rcpt {
+		e.Recipient = -1
+	}
+	return s.chain.Ask(s.server.ctx, e)
+}
+
+func (s *session) pluginFailed(f hook.Failure) {
+	subject := s.client.Session
+	if s.tx != nil && s.tx.content != nil && s.tx.content.draft != nil {
+		subject = s.tx.content.draft.ID().String()
+	}
+	s.log.PluginFailed(subject, f.Plugin, f.Generation, f.Stage.String(), f.Policy.String(), f.Err)
+}
+
+// open does all that comes before the first command.
+func (s *session) open() {
+	full := s.ended == endCrowd
+	s.ended = ""
+	ctx := s.server.ctx
+	if !full && contains(s.opts.ProxyNetworks, s.client.Remote.Addr()) && !s.openProxy() {
+		return
+	}
+	if !full {
+		s.counted = s.client.Remote.Addr()
+		full = s.server.addAddress(s.counted) && !s.trusted()
+	}
+	if full {
+		// No handshake for it: under TLS from the first octet it is closed.
+		r := mail.NewReply(421, "4.7.0", "Too many connections, try again later")
+		s.refused("CONNECT", r, nil, "")
+		if s.opts.ImplicitTLS {
+			s.ended = endCrowd
+			return
+		}
+		s.hangUp(endCrowd, r)
+		s.linger = false
+		return
+	}
+	if s.opts.ImplicitTLS && !s.startTLS() {
+		return
+	}
+	if s.opts.PTR != nil {
+		lookup, cancel := context.WithTimeout(ctx, s.opts.Timeouts.Lookup)
+		name := s.opts.PTR(lookup, s.client.Remote.Addr())
+		cancel()
+		if _, err := mail.ParseDomain(name); err == nil {
+			s.client.PTR = name
+		}
+	}
+	s.began = true
+	s.log.Connected(&s.client)
+	var chain hook.Chain
+	chain, s.release = s.opts.Source.Acquire()
+	s.chain = chain.Open(s.opts.Listener, s.pluginFailed)
+	s.facts.Client = &s.client
+	s.facts.Banner = s.opts.Hostname + " ESMTP"
+	if s.opts.Role == LMTP {
+		s.facts.Banner = s.opts.Hostname + " LMTP"
+	}
+	if o := s.ask(&hook.Event{Stage: hook.Connect}); o.Action != hook.Continue && o.Action != hook.Accept {
+		s.drop("CONNECT", o, hook.Connect)
+		return
+	}
+	if s.client.TLS != nil && !s.askTLS() {
+		return
+	}
+	if d := s.opts.EarlyTalkerDelay; s.opts.Role == MX && !s.opts.ImplicitTLS && d >= 0 && s.wire.Await(d) {
+		r := mail.NewReply(554, "5.5.1", "Client talks before it is greeted")
+		s.refused("CONNECT", r, nil, "")
+		s.hangUp(endEarly, r)
+		return
+	}
+	s.answer(&mail.Reply{Code: 220, Text: s.facts.Banner})
+}
+
+// openProxy reads the PROXY header of a proxy that we trust.
+func (s *session) openProxy() bool {
+	var wrapped *proxyproto.Conn
+	s.wire.Layer(func(c net.Conn) net.Conn {
+		wrapped = proxyproto.NewConn(c, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(s.opts.Timeouts.Handshake))
+		return wrapped
+	})
+	h := wrapped.ProxyHeader()
+	if h == nil {
+		s.server.log.Warn("no valid PROXY header", "proxy", s.client.Remote.String(), "session", s.client.Session)
+		s.ended = endProxy
+		return false
+	}
+	if remote, ok := wrapped.RemoteAddr().(*net.TCPAddr); ok {
+		s.client.Remote = addrPort(remote)
+		s.client.Local = addrPort(wrapped.LocalAddr())
+	}
+	return true
+}
+
+// startTLS does the handshake and forgets what the client said before.
+func (s *session) startTLS() bool {
+	state, injected, err := s.wire.StartTLS(s.server.ctx, s.opts.TLS, s.opts.Timeouts.Handshake)
+	if injected > 0 {
+		s.server.log.Warn("input after STARTTLS in clear text was thrown away", "client", event.ClientName(&s.client), "octets", injected)
+	}
+	if err != nil {
+		s.server.log.Info("TLS handshake failed", "client", event.ClientName(&s.client), "error", err.Error())
+		s.ended = endTLS
+		return false
+	}
+	s.client.TLS = &mail.TLS{Version: state.Version, Cipher: tls.CipherSuiteName(state.CipherSuite)}
+	if _, err := mail.ParseDomain(state.ServerName); err == nil {
+		s.client.TLS.ServerName = state.ServerName
+	}
+	if len(state.PeerCertificates) > 0 {
+		sum := sha256.Sum256(state.PeerCertificates[0].Raw)
+		s.client.TLS.Fingerprint = hex.EncodeToString(sum[:])
+	}
+	s.greeted, s.offered = false, nil
+	s.client.Helo, s.client.ESMTP = "", false
+	return true
+}
+
+func (s *session) askTLS() bool {
+	o := s.ask(&hook.Event{Stage: hook.TLS})
+	if o.Action == hook.Continue {
+		return true
+	}
+	s.drop("STARTTLS", o, hook.TLS)
+	return false
+}
+
+// trusted tells whether the client may send to anyone.
+func (s *session) trusted() bool {
+	return s.client.Auth != "" || contains(s.opts.RelayNetworks, s.client.Remote.Addr())
+}
+
+// End is called once, when the engine is done. It is a method of gate.Driver.
+func (s *session) End() {
+	defer func() {
+		if r := recover(); r != nil {
+			s.fault(r)
+		}
+		s.wire.Close(s.linger)
+		s.server.remove(s, s.counted)
+	}()
+	if s.chain != nil {
+		defer s.release()
+		defer s.chain.Close()
+	}
+	if s.ended == "" {
+		// The engine closed by itself: it caught a panic of ours.
+		s.hangUp(endFault, mail.NewReply(421, "4.3.0", "Internal error, closing connection"))
+	}
+	_ = s.wire.Flush() // a client need not wait for our housekeeping
+	s.abort(s.ended)
+	s.ask(&hook.Event{Stage: hook.Close, Reason: s.ended})
+	if s.began {
+		s.log.Disconnected(&s.client, s.ended, s.messages)
+	}
+}
+
+// engineSession is what go-smtp calls.
+type engineSession struct{ s *session }
+
+var _ smtp.Session = engineSession{}
+
+func (e engineSession) Mail(from string, _ *smtp.MailOptions) error {
+	return e.call(from == engineSender, func() *mail.Reply { return e.s.mail(e.s.path, e.s.mailp) })
+}
+
+func (e engineSession) Rcpt(to string, _ *smtp.RcptOptions) error {
+	return e.call(to == engineRecipient, func() *mail.Reply { return e.s.rcpt(e.s.path, e.s.rcptp) })
+}
+
+// Data reads the content from the wire, and r to its end, which is all that
+// the engine sees of it.
+func (e engineSession) Data(r io.Reader) error {
+	s := e.s
+	err := e.call(s.tx != nil && s.tx.content != nil && strings.HasPrefix(string(s.conn.Written()), "354"), func() *mail.Reply {
+		body := s.body
+		if s.body = nil; body == nil {
+			s.wire.Send("354 End data with <CR><LF>.<CR><LF>\r\n")
+			body = s.wire.Data()
+		}
+		return s.receive(body, true)
+	})
+	if s.ended == "" {
+		s.conn.Feed(".\r\n")
+		if n, err := io.Copy(io.Discard, r); err != nil || n != 0 {
+			return e.call(false, nil)
+		}
+	}
+	return err
+}
+
+// Reset and Logout have nothing to tell: the session knows before the engine.
+func (e engineSession) Reset()        {}
+func (e engineSession) Logout() error { return nil }
+
+// call runs f where the engine is in the state we believe it to be in, and
+// keeps its reply for the client. The engine is told the code only.
+func (e engineSession) call(agreed bool, f func() *mail.Reply) (err error) {
+	s := e.s
+	closing := &smtp.SMTPError{Code: 421, EnhancedCode: smtp.NoEnhancedCode, Message: "closing"}
+	defer func() {
+		if r := recover(); r != nil {
+			s.fault(r)
+			err = closing
+		}
+	}()
+	if !agreed {
+		s.disagree(nil)
+		return closing
+	}
+	r := f()
+	if s.ended != "" {
+		return closing
+	}
+	s.reply, s.code = strings.Repeat(r.Lines(), 1+s.repeat), 250
+	s.repeat = 0
+	if r.Class() == 2 {
+		return nil
+	}
+	s.code = r.Code
+	return &smtp.SMTPError{Code: r.Code, EnhancedCode: smtp.NoEnhancedCode, Message: "refused"}
+}

@@ -1,0 +1,308 @@
+package smtpd
+
+import (
+	"io"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
+)
+
+// transaction is one MAIL to its end.
+type transaction struct {
+	hook.Transaction
+	taken   int    // RCPT commands answered 250: so many replies under LMTP
+	discard string // the plugin that has the message thrown away; empty: none
+	hold    string // why it is to be held; empty: it is not
+	content *content
+}
+
+// begin, abort and finish are the only places where a transaction comes and goes.
+
+func (s *session) begin(from mail.Path, p mail.MailParams) {
+	s.sequence++
+	s.tx = &transaction{}
+	s.tx.ID = s.client.Session + "." + strconv.Itoa(s.sequence)
+	s.tx.SizeLimit = s.opts.MaxSize
+	s.tx.Envelope = mail.Envelope{ReversePath: from, MailParams: p, Client: s.client}
+}
+
+// abort forgets the transaction, if there is one, and tells the plugins why.
+func (s *session) abort(reason string) {
+	if s.tx == nil {
+		return
+	}
+	if s.tx.content != nil {
+		s.tx.content.abort()
+	}
+	s.ask(&hook.Event{Stage: hook.Reset, Reason: reason})
+	s.finish()
+}
+
+func (s *session) finish() {
+	s.tx = nil
+	if s.chain != nil {
+		s.chain.EndTransaction()
+	}
+}
+
+// mail decides about a reverse-path.
+func (s *session) mail(from mail.Path, p mail.MailParams) *mail.Reply {
+	s.begin(from, p)
+	o := s.ask(&hook.Event{Stage: hook.Mail})
+	switch o.Action {
+	case hook.Drop:
+		s.drop("MAIL", o, hook.Mail)
+		s.finish()
+		return nil
+	case hook.Reject, hook.Defer:
+		r := o.ReplyAt(hook.Mail)
+		s.refused("MAIL", r, nil, o.Plugin)
+		s.finish()
+		return r
+	}
+	s.note(o)
+	return positive(o, mail.NewReply(250, "2.1.0", "Ok"))
+}
+
+// note keeps what a verdict says about the message as a whole.
+func (s *session) note(o hook.Outcome) {
+	switch o.Action {
+	case hook.Discard:
+		s.tx.discard = o.Plugin
+	case hook.Hold:
+		s.tx.hold = "held by plugin " + o.Plugin
+	}
+}
+
+// positive is the plugin's reply, if it gave one that says yes, or ours.
+func positive(o hook.Outcome, ours *mail.Reply) *mail.Reply {
+	if o.Action != hook.Continue && o.Reply != nil && o.Reply.Class() == 2 {
+		r := o.Reply.Clean()
+		return &r
+	}
+	return ours
+}
+
+// rcpt decides about a forward-path.
+func (s *session) rcpt(to mail.Path, p mail.RcptParams) *mail.Reply {
+	tx := s.tx
+	if tx.taken >= s.opts.MaxRecipients {
+		r := mail.NewReply(452, "4.5.3", "Too many recipients")
+		s.refused("RCPT", r, &to, "")
+		s.budget -= costIdle
+		return r
+	}
+	to = s.ownPostmaster(to)
+	before := tx.Envelope.Recipients
+	i := len(before)
+	tx.Envelope.Recipients = append(before, mail.Recipient{ForwardPath: to, RcptParams: p})
+	e := &hook.Event{Stage: hook.Rcpt, Recipient: i}
+	o := s.ask(e)
+	var r *mail.Reply
+	switch o.Action {
+	case hook.Drop:
+		s.drop("RCPT", o, hook.Rcpt)
+		return nil
+	case hook.Reject, hook.Defer:
+		r = o.ReplyAt(hook.Rcpt)
+	case hook.Continue:
+		// A plugin that rewrites a forward-path of ours answers for where it
+		// goes. One that rewrites a foreign path, without accepting it, must
+		// bring it home.
+		if now := tx.Envelope.Recipients[e.Recipient].ForwardPath; !s.mayReach(to) && (now == to || !s.mayReach(now)) {
+			r = mail.ReplyRelayDenied()
+		}
+	}
+	if r != nil {
+		tx.Envelope.Recipients = before
+		if r.Permanent() {
+			s.budget -= costRcpt
+		}
+		s.refused("RCPT", r, &to, o.Plugin)
+		return r
+	}
+	tx.taken++
+	if o.Action == hook.Discard {
+		tx.Envelope.Recipients = before
+		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, &to, o.Plugin)
+	} else {
+		s.note(o)
+	}
+	return positive(o, mail.NewReply(250, "2.1.5", "Ok"))
+}
+
+// ownPostmaster gives <postmaster>, and postmaster at our address, the domain
+// that it means (RFC 5321 4.5.1).
+func (s *session) ownPostmaster(p mail.Path) mail.Path {
+	if !strings.EqualFold(p.Local, "postmaster") {
+		return p
+	}
+	if a, ok := mail.LiteralAddr(p.Domain); p.Domain == "" || ok && a.Unmap() == s.client.Local.Addr() {
+		p.Domain = s.opts.Hostname
+	}
+	return p
+}
+
+// mayReach is the server's own rule for a forward-path: ours, one we relay
+// for, or a client that may send to anyone.
+func (s *session) mayReach(p mail.Path) bool {
+	domain := p.DomainKey()
+	return s.trusted() || s.opts.LocalDomains(domain) || s.opts.RelayDomains(domain) ||
+		strings.EqualFold(p.Local, "postmaster") && domain == mail.DomainKey(s.opts.Hostname)
+}
+
+func (s *session) dataCommand(arg string) string {
+	switch {
+	case arg != "":
+		s.bad(badArgument())
+		return ""
+	case s.tx == nil:
+		s.bad(outOfOrder("Say MAIL and RCPT first"))
+		return ""
+	case s.tx.content != nil:
+		s.bad(outOfOrder("DATA cannot follow BDAT"))
+		return ""
+	}
+	if r := s.openContent("DATA"); r != nil {
+		s.answer(r)
+		return s.afterRefusal()
+	}
+	if s.ended != "" {
+		return ""
+	}
+	s.body = nil
+	return engineData
+}
+
+// afterRefusal lets the engine forget a transaction that ended with a refusal
+// of its content. One that has no recipient yet is still open.
+func (s *session) afterRefusal() string {
+	if s.tx != nil || s.ended != "" {
+		return ""
+	}
+	return s.silent(engineRset)
+}
+
+// openContent is what DATA and the first BDAT have in common. A reply means
+// that the content is not wanted.
+func (s *session) openContent(verb string) *mail.Reply {
+	if s.tx.taken == 0 {
+		// Follows from refusals in a pipelined batch, so it costs nothing.
+		return mail.NewReply(554, "5.5.1", "No valid recipients")
+	}
+	o := s.ask(&hook.Event{Stage: hook.Data})
+	r := o.ReplyAt(hook.Data)
+	switch o.Action {
+	case hook.Drop:
+		s.drop(verb, o, hook.Data)
+		return nil
+	case hook.Reject, hook.Defer:
+	default:
+		r = nil
+		if s.tx.Envelope.Size > s.tx.SizeLimit {
+			r = mail.ReplyTooBig()
+			break
+		}
+		var err error
+		if s.tx.content, err = s.newContent(); err != nil {
+			r = s.replyFor(err, "begin a message")
+		}
+	}
+	if r != nil {
+		s.refused(verb, r, nil, o.Plugin)
+		s.abort("refused")
+	}
+	return r
+}
+
+// bdatCommand takes a chunk (RFC 3030). Its octets follow the command whatever
+// we think of it, so a size that cannot be read leaves no way to go on.
+func (s *session) bdatCommand(arg string) string {
+	n, last, ok := parseBdat(arg)
+	if !ok {
+		s.hangUp(endErrors, mail.NewReply(501, "5.5.4", "Syntax is BDAT size [LAST]; closing connection"))
+		return ""
+	}
+	refuse := func(r *mail.Reply) string {
+		if n > s.maxRead() {
+			s.hangUp(endErrors, r)
+			return ""
+		}
+		body := s.wire.Chunk(n)
+		for {
+			switch _, err := body.Next(); err {
+			case nil:
+			case io.EOF:
+				s.answer(r)
+				return s.afterRefusal()
+			default:
+				s.bodyError(err)
+				return ""
+			}
+		}
+	}
+	switch {
+	case s.tx == nil || !s.offered["CHUNKING"]:
+		// Follows from a refused chunk in a pipelined batch.
+		s.budget -= costIdle
+		return refuse(outOfOrder("Say MAIL and RCPT first"))
+	case s.tx.content == nil:
+		if r := s.openContent("BDAT"); r != nil {
+			return refuse(r)
+		}
+		if s.ended != "" {
+			return ""
+		}
+	}
+	s.budget -= chunkCost(n)
+	if c := s.tx.content; n > c.limit-c.size {
+		r := mail.ReplyTooBig()
+		s.refused("BDAT", r, nil, "")
+		s.abort("refused")
+		return refuse(r)
+	}
+	s.body = s.wire.Chunk(n)
+	if last {
+		return engineData // the engine knows one way for a message to end
+	}
+	if r := s.receive(s.body, false); r != nil && s.ended == "" {
+		s.answer(r)
+		return s.afterRefusal()
+	}
+	return ""
+}
+
+// chunkCost makes a flood of empty chunks end.
+func chunkCost(n int64) int {
+	if n == 0 {
+		return costIdle
+	}
+	return 0
+}
+
+func parseBdat(arg string) (n int64, last, ok bool) {
+	size, rest, more := strings.Cut(arg, " ")
+	rest = strings.TrimLeft(rest, " ")
+	if more && !strings.EqualFold(rest, "LAST") {
+		return 0, false, false
+	}
+	if size == "" || len(size) > 20 {
+		return 0, false, false
+	}
+	for i := 0; i < len(size); i++ {
+		if size[i] < '0' || size[i] > '9' {
+			return 0, false, false
+		}
+	}
+	n, err := strconv.ParseInt(size, 10, 64)
+	if err != nil {
+		n = math.MaxInt64 // more than can be drained
+	}
+	return n, more, true
+}
+
+// maxRead is how much of a message is read at all, in octets.
+func (s *session) maxRead() int64 { return 2*s.opts.MaxSize + 1<<20 }
