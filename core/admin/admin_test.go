@@ -87,11 +87,11 @@ func (f *fake) Hold(_ context.Context, r queue.Ref, why string) error {
 func (f *fake) Release(_ context.Context, r queue.Ref) error { return f.did(r, "release") }
 func (f *fake) Retry(_ context.Context, r queue.Ref) error   { return f.did(r, "retry") }
 func (f *fake) Delete(_ context.Context, r queue.Ref) error  { return f.did(r, "delete") }
-func (f *fake) Bounce(_ context.Context, r queue.Ref, why string) error {
-	return f.did(r, "bounce %s", why)
+func (f *fake) Bounce(_ context.Context, r queue.Ref, reply mail.Reply) error {
+	return f.did(r, "bounce %s", reply)
 }
-func (f *fake) Reroute(_ context.Context, r queue.Ref, to mail.NextHop) error {
-	return f.did(r, "reroute %s", to)
+func (f *fake) Reroute(_ context.Context, r queue.Ref, to *mail.NextHop) error {
+	return f.did(r, "reroute %v", to)
 }
 
 func (f *fake) ListPlugins() []PluginStatus {
@@ -271,7 +271,8 @@ func TestActs(t *testing.T) {
 		{"release", Request{Selection: one}, ref + "release"},
 		{"retry", Request{Selection: one}, ref + "retry"},
 		{"reroute", Request{Selection: one, NextHop: "smtp:relay.example:26"}, ref + "reroute smtp:relay.example:26"},
-		{"bounce", Request{Selection: one, Reason: "full"}, ref + "bounce full"},
+		{"reroute", Request{Selection: one, NextHop: Unpin}, ref + "reroute <nil>"},
+		{"bounce", Request{Selection: one, Reason: "full"}, ref + "bounce 554 5.0.0 full"},
 		{"delete", Request{Selection: one}, ref + "delete"},
 		{"delete", Request{Selection: Selection{Domain: "one.example", Sender: "<>"}}, (base + 2).String() + "/0 delete"},
 	} {
@@ -313,6 +314,7 @@ func TestActsThatAreRefused(t *testing.T) {
 		want string
 	}{
 		{"delete", Request{}, "nothing is selected"},
+		{"retry", Request{}, "nothing is selected"},
 		{"explode", Request{Selection: all}, `no act "explode"`},
 		{"reroute", Request{Selection: all}, "next hop"},
 		{"reroute", Request{Selection: all, NextHop: "maildir:./x"}, "must be absolute"},
@@ -342,11 +344,11 @@ func TestActsSayWhatFailed(t *testing.T) {
 		t.Errorf("%+v %v", r, err)
 	}
 	f.fail = queue.ErrGone
-	if r, _ = c.Act(context.Background(), "retry", Request{Selection: Selection{All: true}}); r.Gone != 4 || r.Failed != 0 {
+	if r, _ = c.Act(context.Background(), "retry", Request{Selection: Selection{All: true}}); r.Gone != 3 || r.Failed != 0 {
 		t.Errorf("%+v", r)
 	}
 	f.fail = errors.New("disk on fire")
-	if r, _ = c.Act(context.Background(), "retry", Request{Selection: Selection{All: true}}); r.Failed != 4 || r.Errors[0].Error != "disk on fire" {
+	if r, _ = c.Act(context.Background(), "retry", Request{Selection: Selection{All: true}}); r.Failed != 3 || r.Errors[0].Error != "disk on fire" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -371,6 +371,9 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "%v", err)
 		return
 	}
+	if held := false; r.PathValue("act") == "retry" && len(q.IDs) == 0 && q.Held == nil {
+		filters[0].Held = &held // they must be released first; who names one is told so
+	}
 	control := patient(w) // changing a long queue takes its time
 	res := Result{DryRun: q.DryRun}
 	for _, f := range filters {
@@ -406,10 +409,18 @@ func (s *Server) operation(act string, q Request) (func(context.Context, queue.R
 	case "retry":
 		return o.Retry, nil
 	case "bounce":
-		return func(ctx context.Context, ref queue.Ref) error { return o.Bounce(ctx, ref, q.Reason) }, nil
+		text := q.Reason
+		if text == "" {
+			text = "Returned by the postmaster"
+		}
+		reply := *mail.NewReply(554, "5.0.0", text)
+		return func(ctx context.Context, ref queue.Ref) error { return o.Bounce(ctx, ref, reply) }, nil
 	case "delete":
 		return o.Delete, nil
 	case "reroute":
+		if q.NextHop == Unpin {
+			return func(ctx context.Context, ref queue.Ref) error { return o.Reroute(ctx, ref, nil) }, nil
+		}
 		to, err := mail.ParseNextHop(q.NextHop)
 		if err != nil {
 			return nil, err
@@ -417,7 +428,7 @@ func (s *Server) operation(act string, q Request) (func(context.Context, queue.R
 		if path := to.Host; (to.Transport == mail.TransportMaildir || to.Transport == mail.TransportLMTPUnix) && !strings.HasPrefix(path, "/") {
 			return nil, fmt.Errorf("next hop %q: the path must be absolute here", q.NextHop)
 		}
-		return func(ctx context.Context, ref queue.Ref) error { return o.Reroute(ctx, ref, to) }, nil
+		return func(ctx context.Context, ref queue.Ref) error { return o.Reroute(ctx, ref, &to) }, nil
 	}
 	return nil, fmt.Errorf("there is no act %q: hold, release, retry, reroute, bounce and delete are", act)
 }

@@ -18,14 +18,14 @@ type Queue interface {
 	Counts() queue.Counts
 }
 
-// Operator changes queue items on an operator's word. queue.ErrGone: the item
-// left the queue meanwhile.
+// Operator changes queue items on an operator's word; a *qmgr.Manager is one.
+// queue.ErrGone: the item left the queue meanwhile.
 type Operator interface {
 	Hold(ctx context.Context, ref queue.Ref, reason string) error
 	Release(ctx context.Context, ref queue.Ref) error
 	Retry(ctx context.Context, ref queue.Ref) error
-	Reroute(ctx context.Context, ref queue.Ref, to mail.NextHop) error
-	Bounce(ctx context.Context, ref queue.Ref, reason string) error
+	Reroute(ctx context.Context, ref queue.Ref, to *mail.NextHop) error // nil: back to routing
+	Bounce(ctx context.Context, ref queue.Ref, reply mail.Reply) error
 	Delete(ctx context.Context, ref queue.Ref) error
 }
 
@@ -129,10 +129,10 @@ type Session struct {
 
 // Limits of one request.
 const (
-	MaxRequest = 1 << 20 // octets of a request's body
-	MaxIDs     = 10_000  // ids of one selection
-	maxReason  = 500     // octets of a reason
-	maxErrors  = 100     // failures named in a result
+	MaxRequest = 1 << 20           // octets of a request's body
+	MaxIDs     = 10_000            // ids of one selection
+	maxReason  = mail.MaxReplyLine // octets of a reason
+	maxErrors  = 100               // failures named in a result
 )
 
 // Selection names queue items. What is set must all match; All is needed when
@@ -219,9 +219,12 @@ func ParseID(s string) (mail.ID, error) {
 type Request struct {
 	Selection
 	DryRun  bool   `json:"dry_run,omitempty"`  // count, change nothing
-	NextHop string `json:"next_hop,omitempty"` // reroute: as "to" of a route
+	NextHop string `json:"next_hop,omitempty"` // reroute: as "to" of a route, or [Unpin]
 	Reason  string `json:"reason,omitempty"`   // hold, bounce: for the log and the notification
 }
+
+// Unpin is the next hop that gives items back to routing.
+const Unpin = "route"
 
 // Result is what became of an act.
 type Result struct {
