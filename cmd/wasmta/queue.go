@@ -54,7 +54,7 @@ type releaseCmd struct{ actFlags }
 type retryCmd struct{ actFlags }
 type rerouteCmd struct {
 	actFlags
-	To string `required:"" placeholder:"NEXTHOP" help:"As in a route: mx:DOMAIN, smtp:HOST:PORT, lmtp:HOST:PORT, lmtp:unix:PATH, maildir:PATH, discard."`
+	To string `required:"" placeholder:"NEXTHOP" help:"As in a route: mx:DOMAIN, smtp:HOST:PORT, lmtp:HOST:PORT, lmtp:unix:PATH, maildir:PATH, discard; or the word route: back to routing."`
 }
 type bounceCmd struct {
 	actFlags
