@@ -1,0 +1,345 @@
+package core
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wasmta/wasmta/core/admin"
+	"github.com/wasmta/wasmta/core/config"
+	"github.com/wasmta/wasmta/core/deliver"
+	"github.com/wasmta/wasmta/core/event"
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/qmgr"
+	"github.com/wasmta/wasmta/core/queue/pebblestore"
+	"github.com/wasmta/wasmta/core/resolve"
+	"github.com/wasmta/wasmta/core/route"
+	"github.com/wasmta/wasmta/core/smtpd"
+)
+
+// drainTime is how long sessions may take to finish a message when the server
+// ends, and then the same for attempts in flight.
+const drainTime = 30 * time.Second
+
+// Options are what a Server is built from.
+type Options struct {
+	Config  *config.Config // required
+	Source  hook.Source    // the policy; nil: none but the configuration's
+	Plugins admin.Plugins  // what the control interface calls a plugin; nil: nothing
+	Log     event.Log
+}
+
+// Server is a mail server.
+type Server struct {
+	opt       Options
+	log       event.Log
+	store     *pebblestore.Store
+	resolver  *resolve.Resolver
+	agent     *deliver.Agent
+	queue     *qmgr.Manager
+	listeners []*listener
+	admin     *admin.Server
+	control   []net.Listener
+	cert      atomic.Pointer[tls.Certificate]
+	draining  atomic.Bool
+}
+
+type listener struct {
+	name  string
+	net   net.Listener
+	smtpd *smtpd.Server
+}
+
+// New builds the parts in the order of the walk: it opens the queue, which
+// fails if another server has it, and binds the listeners, so that [Server.Run]
+// has nothing left to fail on. Close what New returned if Run is not called.
+func New(o Options) (s *Server, err error) {
+	c := o.Config
+	if o.Source == nil {
+		o.Source = hook.Static(nil)
+	}
+	s = &Server{opt: o, log: o.Log}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+
+	if c.TLS.Certificate != "" {
+		if err := s.ReloadCertificate(); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("data_dir: %w; create it, or set another one in %s", err, c.Path)
+	}
+	s.store, err = pebblestore.Open(pebblestore.Options{
+		Dir: filepath.Join(c.DataDir, "queue"), Logger: o.Log.Program("queue"), MinFree: int64(c.Limits.MinFree),
+	})
+	if err != nil {
+		return nil, err
+	}
+	servers := make([]string, len(c.DNS.Resolvers))
+	for i, r := range c.DNS.Resolvers {
+		servers[i] = string(r)
+	}
+	if s.resolver, err = resolve.New(resolve.Options{Servers: servers}); err != nil {
+		return nil, fmt.Errorf("[dns] resolvers: %w", err)
+	}
+	s.agent = deliver.New(deliver.Options{Hostname: c.Hostname, Resolver: s.resolver, Self: s.isSelf, Log: o.Log.Program("smtp")})
+
+	table, err := routes(c)
+	if err != nil {
+		return nil, err
+	}
+	retry := make([]time.Duration, len(c.Queue.Retry))
+	for i, d := range c.Queue.Retry {
+		retry[i] = d.Std()
+	}
+	s.queue = qmgr.New(qmgr.Options{
+		Store: s.store, Source: o.Source, Router: &route.Router{Table: table}, Deliverer: s.agent, Log: o.Log, Hostname: c.Hostname,
+		Retry: retry, Lifetime: c.Queue.Lifetime.Std(), WarnAfter: c.Queue.WarnAfter.Std(),
+		Attempts: c.Limits.Deliveries, AttemptsPerHop: c.Limits.DeliveriesPerHop, Drain: drainTime,
+	})
+
+	for i := range c.Listeners {
+		if err := s.listen(&c.Listeners[i]); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.listenControl()
+}
+
+func (s *Server) listen(l *config.Listener) error {
+	c := s.opt.Config
+	networks := make([]netip.Prefix, len(c.RelayNetworks))
+	for i, p := range c.RelayNetworks {
+		networks[i] = p.Prefix
+	}
+	o := smtpd.Options{
+		Hostname: c.Hostname, Listener: l.Name, Role: [...]smtpd.Role{smtpd.MX, smtpd.Submission, smtpd.LMTP}[l.Role],
+		ImplicitTLS:  l.TLS == config.TLSImplicit,
+		LocalDomains: c.IsLocal, RelayDomains: c.IsRelay, RelayNetworks: networks,
+		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
+		MaxSessions: c.Limits.Sessions, MaxSessionsPerAddress: c.Limits.SessionsPerAddress,
+		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
+		Source:   s.opt.Source, Log: s.log, PTR: s.ptr,
+		Intake: &intake{store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue},
+	}
+	if l.TLS != config.TLSNone {
+		o.TLS = &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil },
+		}
+	}
+	if l.ProxyProtocol {
+		o.ProxyNetworks = networks
+	}
+	server, err := smtpd.New(o)
+	if err != nil {
+		return err
+	}
+	network, address := "tcp", l.Address
+	if path, ok := strings.CutPrefix(l.Address, "unix:"); ok {
+		network, address = "unix", path
+		if conn, err := net.Dial(network, address); err == nil {
+			conn.Close()
+			return fmt.Errorf("listener %q: another server answers at %s; stop it or choose another path", l.Name, l.Address)
+		}
+		if info, err := os.Lstat(address); err == nil && info.Mode().Type() == os.ModeSocket {
+			os.Remove(address) // left by a server that was killed
+		}
+	}
+	n, err := net.Listen(network, address)
+	if err != nil {
+		return fmt.Errorf("listener %q: %w; is another mail server running, or does the port need privileges (CAP_NET_BIND_SERVICE)?", l.Name, err)
+	}
+	s.listeners = append(s.listeners, &listener{l.Name, n, server})
+	return nil
+}
+
+func (s *Server) listenControl() error {
+	c := s.opt.Config
+	s.admin = admin.New(admin.Options{Queue: s.store, Operator: s.queue, Plugins: s.opt.Plugins, Log: s.log.Program("admin"), Ready: func() error {
+		if s.draining.Load() {
+			return errors.New("the server is draining")
+		}
+		return nil
+	}})
+	if err := os.MkdirAll(filepath.Dir(c.Admin.Socket), 0o700); err != nil {
+		return fmt.Errorf("[admin] socket: %w", err)
+	}
+	l, err := admin.ListenUnix(c.Admin.Socket)
+	if err != nil {
+		return err
+	}
+	s.control = append(s.control, l)
+	if c.Admin.HTTP != "" {
+		l, err := admin.ListenTCP(c.Admin.HTTP)
+		if err != nil {
+			return err
+		}
+		s.control = append(s.control, l)
+	}
+	return nil
+}
+
+func routes(c *config.Config) (route.Table, error) {
+	rules := make([]route.Rule, len(c.Routes))
+	for i, r := range c.Routes {
+		to := r.To.NextHop
+		to.TLS, _ = config.ParseTLSPolicy(r.TLS)
+		rules[i] = route.Rule{Domains: r.Domains, To: to}
+	}
+	return route.NewTable(rules)
+}
+
+// ReloadCertificate reads the certificate again; new handshakes use it. After
+// an error the one before stays.
+func (s *Server) ReloadCertificate() error {
+	c := s.opt.Config.TLS
+	if c.Certificate == "" {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
+	if err != nil {
+		return fmt.Errorf("[tls] certificate %s with key %s: %w", c.Certificate, c.Key, err)
+	}
+	s.cert.Store(&cert)
+	return nil
+}
+
+// Addr is the address of the listener called name; nil: there is none.
+func (s *Server) Addr(name string) net.Addr {
+	for _, l := range s.listeners {
+		if l.name == name {
+			return l.net.Addr()
+		}
+	}
+	return nil
+}
+
+// Run serves until ctx ends, then drains: no new sessions, messages that are
+// arriving are finished, then attempts in flight, each for at most 30 s. What
+// is left in the queue stays there. Run closes the Server.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.Close()
+	log := s.log.Program("wasmta")
+	stop, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+
+	attempts, endAttempts := context.WithCancel(context.Background())
+	defer endAttempts()
+	var manager, servers sync.WaitGroup
+	manager.Go(func() {
+		if err := s.queue.Run(attempts); err != nil {
+			failed(fmt.Errorf("queue manager: %w", err))
+		}
+	})
+	for _, l := range s.listeners {
+		servers.Go(func() {
+			if err := l.smtpd.Serve(l.net); err != nil {
+				failed(fmt.Errorf("listener %q: %w", l.name, err))
+			}
+		})
+		log.Info("listening for mail", "listener", l.name, "address", l.net.Addr().String())
+	}
+	servers.Go(func() {
+		if err := s.admin.Serve(s.control...); err != nil {
+			failed(err)
+		}
+	})
+
+	<-stop.Done()
+	s.draining.Store(true)
+	log.Info("draining: no new sessions")
+	limit, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var shutdown sync.WaitGroup
+	for _, l := range s.listeners {
+		shutdown.Go(func() {
+			if err := l.smtpd.Shutdown(limit); err != nil {
+				log.Warn("sessions were cut off while draining", "listener", l.name, "error", err.Error())
+			}
+		})
+	}
+	shutdown.Wait()
+	endAttempts()
+	manager.Wait()
+	final, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = s.admin.Shutdown(final) // cut off what does not end: nothing of the mail is lost by it
+	servers.Wait()
+	if err := context.Cause(stop); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// Close releases what New opened. Run calls it.
+func (s *Server) Close() error {
+	for _, l := range s.listeners {
+		l.net.Close()
+	}
+	for _, l := range s.control {
+		l.Close()
+	}
+	if s.agent != nil {
+		s.agent.Close()
+	}
+	if s.resolver != nil {
+		s.resolver.Close()
+	}
+	var err error
+	if s.store != nil {
+		err = s.store.Close()
+	}
+	s.listeners, s.control, s.agent, s.resolver, s.store = nil, nil, nil, nil, nil
+	return err
+}
+
+// ptr is the forward-confirmed name of a client.
+func (s *Server) ptr(ctx context.Context, addr netip.Addr) string {
+	name, confirmed, _ := s.resolver.PTR(ctx, addr)
+	if !confirmed {
+		return ""
+	}
+	return name
+}
+
+// isSelf tells whether a listener of ours is at an address: mail sent there
+// would come back.
+func (s *Server) isSelf(a netip.AddrPort) bool {
+	for _, l := range s.listeners {
+		tcp, ok := l.net.Addr().(*net.TCPAddr)
+		if !ok || uint16(tcp.Port) != a.Port() {
+			continue
+		}
+		ours := tcp.AddrPort().Addr().Unmap()
+		if !ours.IsUnspecified() {
+			if ours == a.Addr().Unmap() {
+				return true
+			}
+			continue
+		}
+		local, err := net.InterfaceAddrs()
+		if err != nil {
+			return a.Addr().IsLoopback()
+		}
+		for _, n := range local {
+			if p, ok := n.(*net.IPNet); ok && p.IP.Equal(net.IP(a.Addr().Unmap().AsSlice())) {
+				return true
+			}
+		}
+	}
+	return false
+}
