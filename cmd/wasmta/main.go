@@ -24,7 +24,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
-	e := &env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, serve: runServe, loadPlugin: loadPlugin, inspect: inspectModule}
+	e := &env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, loadPlugin: loadPlugin, inspect: inspectModule}
 	os.Exit(e.run(os.Args[1:]))
 }
 
@@ -34,9 +34,6 @@ type env struct {
 	in       *os.File
 	out, err io.Writer
 
-	// serve runs the server with a configuration file and a log format (line,
-	// json, or empty: as the file says) until ctx ends, and returns an exit code.
-	serve func(ctx context.Context, cfgPath, logFormat string) int
 	// loadPlugin loads a plugin as the server would, and closes it again.
 	loadPlugin func(ctx context.Context, spec hostapi.Spec) error
 	// inspect reads a module from its binary alone: for machines and for people.
@@ -102,9 +99,4 @@ type serveCmd struct {
 	LogFormat string `placeholder:"FORMAT" enum:"line,json," default:"" help:"line or json; default: as the configuration says."`
 }
 
-func (c *serveCmd) Run(e *env) error {
-	if code := e.serve(e.ctx, c.Config, c.LogFormat); code != exOK {
-		return exit{code: code}
-	}
-	return nil
-}
+func (c *serveCmd) Run(e *env) error { return e.runServe(c.Config, c.LogFormat) }
