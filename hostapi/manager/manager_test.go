@@ -494,6 +494,7 @@ func TestHammer(t *testing.T) {
 						t.Errorf("a session saw %s and %s", first, o.Generation)
 					}
 					asked.Add(1)
+					time.Sleep(50 * time.Microsecond) // a session waits for its client
 				}
 				k.Close()
 				release()
@@ -507,6 +508,7 @@ func TestHammer(t *testing.T) {
 					t.Errorf("status %+v", s)
 				}
 			}
+			time.Sleep(time.Millisecond)
 		}
 	})
 	for i := 1; i <= swaps; i++ {
