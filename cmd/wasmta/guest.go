@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/wasmta/wasmta/core/admin"
+	"github.com/wasmta/wasmta/hostapi"
+	"github.com/wasmta/wasmta/hostapi/engine"
+	"github.com/wasmta/wasmta/hostapi/gobuild"
+	"github.com/wasmta/wasmta/hostapi/manager"
+)
+
+// newManager makes a manager whose plugins e runs, built from Go source where
+// the configuration says so.
+func newManager(e *engine.Engine, log *slog.Logger) *manager.Manager {
+	return manager.New(manager.Options{
+		Load: func(ctx context.Context, spec hostapi.Spec, wasm []byte) (manager.Loaded, error) {
+			p, err := e.Load(ctx, spec, wasm)
+			if err != nil {
+				return nil, err // and not a nil *engine.Plugin
+			}
+			return p, nil
+		},
+		Build: gobuild.Build, Sources: gobuild.Sources, Log: log,
+	})
+}
+
+// loadPlugin loads a plugin as the server would, and closes it again.
+func loadPlugin(ctx context.Context, spec hostapi.Spec) error {
+	e, err := engine.New(engine.Options{Version: version()})
+	if err != nil {
+		return err
+	}
+	m := newManager(e, nil)
+	err = m.Apply(ctx, []hostapi.Spec{spec})
+	m.Close(true)
+	return errors.Join(err, e.Close())
+}
+
+// pluginControl lets the control interface act on a manager.
+type pluginControl struct{ manager *manager.Manager }
+
+var _ admin.Plugins = pluginControl{}
+
+func (c pluginControl) ListPlugins() []admin.PluginStatus {
+	var list []admin.PluginStatus
+	for _, s := range c.manager.List() {
+		p := admin.PluginStatus{
+			Name: s.Name, Module: s.Module, State: string(s.State), Generation: s.Generation, Hash: s.Hash, Hooks: s.Hooks,
+			Since: s.Since, Sessions: s.Sessions, LastError: s.LastError, ErrorTime: s.ErrorTime,
+		}
+		for _, d := range s.Draining {
+			p.Draining = append(p.Draining, admin.DrainingSessions(d))
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+func (c pluginControl) LoadPlugin(ctx context.Context, name, file string) (admin.PluginStatus, error) {
+	if err := c.manager.Load(manager.By(ctx, "control interface"), name, file); err != nil {
+		return admin.PluginStatus{}, err
+	}
+	for _, p := range c.ListPlugins() {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	return admin.PluginStatus{}, fmt.Errorf("plugin %q was loaded and is gone again: the configuration was read anew meanwhile", name)
+}
+
+func (c pluginControl) ReloadPlugins(ctx context.Context, name string) error {
+	return c.manager.Reload(manager.By(ctx, "control interface"), name)
+}
+
+// inspectModule reports on a module from its binary alone.
+func inspectModule(wasm []byte) (any, string, error) {
+	r, err := engine.Inspect(wasm)
+	if err != nil {
+		return nil, "", err
+	}
+	var b strings.Builder
+	line := func(key, format string, args ...any) { fmt.Fprintf(&b, "%-11s "+format+"\n", append([]any{key + ":"}, args...)...) }
+	line("sha256", "%s", r.Hash)
+	line("size", "%d octets, %s", r.Size, count(r.Functions, "function"))
+	if r.ABI != "" {
+		line("abi", "mta%s", r.ABI)
+	}
+	line("hooks", "%s", strings.Join(r.Hooks, " "))
+	for _, m := range slices.Sorted(maps.Keys(r.Imports)) {
+		line("imports", "%s: %s", m, strings.Join(r.Imports[m], " "))
+	}
+	if m := r.Memory; m != nil {
+		most := "no maximum"
+		if m.Max != nil {
+			most = fmt.Sprintf("at most %d KiB", *m.Max*64)
+		}
+		line("memory", "%d KiB at the start, %s", m.Min*64, most)
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.Toolchain)) {
+		line("made by", "%s", strings.Join(r.Toolchain[k], ", "))
+	}
+	if len(r.Manifest) > 0 {
+		line("manifest", "%s", r.Manifest)
+	}
+	for _, p := range r.Problems {
+		line("problem", "%s", p)
+	}
+	if len(r.Problems) == 0 {
+		line("verdict", "it can be loaded, if the configuration grants what it needs")
+	}
+	return r, b.String(), nil
+}
