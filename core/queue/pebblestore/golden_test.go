@@ -26,6 +26,7 @@ func TestGoldenLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	<-s.Recovered()
 	arrived := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	s.ids.last = mail.FirstID(time.Date(2155, 1, 1, 0, 0, 0, 0, time.UTC)) // ahead of the clock: ids are counted
 	var out bytes.Buffer

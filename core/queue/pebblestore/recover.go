@@ -195,7 +195,13 @@ func (s *Store) recover(snap *pebble.Snapshot) {
 	}
 	if err == nil {
 		s.swept = s.firstID
-	} else if !errors.Is(err, errStopped) {
+		key := stateKey(stateSwept)
+		b := s.db.NewBatch()
+		if err = b.Set(key, encodeState(key, uint64(s.swept)), nil); err == nil {
+			err = s.write(b, pebble.NoSync) // lost: swept again
+		}
+	}
+	if err != nil && !errors.Is(err, errStopped) {
 		s.log.Error("queue: cannot remove what unfinished transfers left", "error", err)
 	}
 }

@@ -429,7 +429,7 @@ func TestNewerSchema(t *testing.T) {
 
 func TestForeignData(t *testing.T) {
 	fs := vfs.NewMem()
-	db, err := pebble.Open("/var/lib/wasmta/queue", &pebble.Options{FS: fs})
+	db, err := pebble.Open("/var/lib/wasmta/queue", &pebble.Options{FS: fs, Logger: pebbleLogger{&Store{log: discard()}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,114 @@
+package pebblestore
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/queue"
+)
+
+// TestDamagedFiles alters files of Pebble at many places. Open refuses, or each
+// message is either what it was or reported as damaged; never anything else.
+func TestDamagedFiles(t *testing.T) {
+	const dir = "/var/lib/wasmta/queue"
+	fs := vfs.NewMem()
+	s, err := Open(testOptions(fs, small))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make(map[mail.ID][]byte)
+	add := func(n int) {
+		for i := range n {
+			body := bytes.Repeat([]byte{byte(i), byte(i >> 8), 'x'}, 300+7_000*(i%2))
+			refs, err := commit(s, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[refs[0].ID] = body
+		}
+	}
+	add(100)
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	add(4) // in the log only
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused, damaged, intact int
+	for _, name := range names {
+		ext := name[strings.LastIndexByte(name, '.')+1:]
+		if ext != "sst" && ext != "blob" && ext != "log" {
+			continue
+		}
+		info, err := fs.Stat(fs.PathJoin(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for step := range int64(12) {
+			c := vfs.NewMem()
+			if ok, err := vfs.Clone(fs, c, "/", "/"); err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			if info.Size() == 0 {
+				continue
+			}
+			data, err := c.UnsafeGetFileDataBuffer(c.PathJoin(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			data[info.Size()*step/12+info.Size()/50] ^= 0x21
+			c2, err := Open(testOptions(c, small))
+			if err != nil {
+				refused++
+				continue
+			}
+			bad := 0
+			for id, body := range want {
+				got, err := all(c2, id)
+				switch {
+				case err == nil && bytes.Equal(got, body):
+				case errors.Is(err, queue.ErrCorrupt):
+					bad++
+				default:
+					t.Fatalf("%s altered at step %d: %s: %d octets and %v", name, step, id, len(got), err)
+				}
+			}
+			listed := 0
+			if err := c2.List(ctx, queue.Filter{}, func(_ queue.Item, err error) bool { listed++; return true }); err == nil && listed != len(want) || err != nil && !errors.Is(err, queue.ErrCorrupt) {
+				t.Fatalf("%s altered at step %d: %d of %d listed, %v", name, step, listed, len(want), err)
+			}
+			if bad > 0 {
+				damaged++
+			} else {
+				intact++
+			}
+			if err := c2.Close(); err != nil && bad == 0 {
+				t.Logf("%s altered at step %d: close: %v", name, step, err)
+			}
+		}
+	}
+	t.Logf("refused %d, damage reported %d, nothing touched %d", refused, damaged, intact)
+	if damaged == 0 || refused+damaged+intact < 24 {
+		t.Error("the test does not reach the data")
+	}
+}
+
+func all(s *Store, id mail.ID) ([]byte, error) {
+	b, err := s.Body(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	got, err := io.ReadAll(b)
+	return got, errors.Join(err, b.Close())
+}
