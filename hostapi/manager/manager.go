@@ -253,8 +253,14 @@ func (m *Manager) replace(ctx context.Context, next []entry, pick func(name stri
 		m.remember(next)
 		return errors.Join(failed...)
 	}
+	before := m.snapshot()
 	m.commit(next)
 	who := actor(ctx)
+	for _, old := range before {
+		if !slices.ContainsFunc(next, func(e entry) bool { return e.spec.Name == old.spec.Name }) {
+			m.o.Log.Info("plugin is no longer configured", "plugin", old.spec.Name, "by", who)
+		}
+	}
 	for _, e := range next {
 		if slices.Contains(fresh, e.gen) {
 			m.o.Log.Info("plugin is in force", "plugin", e.spec.Name, "module", e.spec.Module, "sha256", e.gen.loaded.Hash(),
