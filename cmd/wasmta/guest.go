@@ -46,8 +46,6 @@ func loadPlugin(ctx context.Context, spec hostapi.Spec) error {
 // pluginControl lets the control interface act on a manager.
 type pluginControl struct{ manager *manager.Manager }
 
-var _ admin.Plugins = pluginControl{}
-
 func (c pluginControl) ListPlugins() []admin.PluginStatus {
 	var list []admin.PluginStatus
 	for _, s := range c.manager.List() {
@@ -86,7 +84,9 @@ func inspectModule(wasm []byte) (any, string, error) {
 		return nil, "", err
 	}
 	var b strings.Builder
-	line := func(key, format string, args ...any) { fmt.Fprintf(&b, "%-11s "+format+"\n", append([]any{key + ":"}, args...)...) }
+	line := func(key, format string, args ...any) {
+		fmt.Fprintf(&b, "%-11s %s\n", key+":", fmt.Sprintf(format, args...))
+	}
 	line("sha256", "%s", r.Hash)
 	line("size", "%d octets, %s", r.Size, count(r.Functions, "function"))
 	if r.ABI != "" {
