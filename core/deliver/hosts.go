@@ -212,6 +212,9 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 		list = list[equals:]
 	}
 	if t.addrs > 0 {
+		if temporary && t.soft == nil {
+			t.soft = &mail.Result{Reply: failed("4.4.3", "The addresses of a host of "+t.hop.Host+" could not be looked up").reply}
+		}
 		if t.hard && t.soft != nil { // not all hosts refuse: the refusal of one is not the last word
 			t.j.each(answered, func(i int) {
 				if t.j.results[i].Outcome == mail.Failed {

@@ -259,7 +259,7 @@ func (x *transaction) exchange(out []byte, step int) *failure {
 		case stepMail:
 			timeout = c.o.Timeouts.Mail
 		}
-		if f := c.read(x.ctx, timeout, "the reply to "+x.doing(x.next)); f != nil {
+		if f := c.read(x.ctx, timeout, repliesTo[min(x.next-stepReset, 2)]); f != nil {
 			return x.broken(f)
 		}
 		if f := x.replied(); f != nil {
@@ -271,17 +271,13 @@ func (x *transaction) exchange(out []byte, step int) *failure {
 	return nil
 }
 
-func (x *transaction) doing(step int) string {
-	switch {
-	case step == stepReset:
-		return "RSET"
-	case step == stepMail:
-		return "MAIL FROM"
-	case step < len(x.idx):
-		return "RCPT TO"
-	}
-	return "DATA"
-}
+// What a broken conversation is about, by step.
+var (
+	doings    = [...]string{"RSET", "MAIL FROM", "RCPT TO"}
+	repliesTo = [...]string{"the reply to RSET", "the reply to MAIL FROM", "the reply to RCPT TO"}
+)
+
+func (x *transaction) doing(step int) string { return doings[min(step-stepReset, 2)] }
 
 // replied takes the reply to command x.next.
 func (x *transaction) replied() *failure {
