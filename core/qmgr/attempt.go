@@ -40,7 +40,7 @@ type task struct {
 	hold    string         // why the item shall be held; empty: it shall not
 	pinned  *mail.NextHop  // set by a plugin at the result stage
 	history []mail.Attempt // to be added
-	first   time.Time      // of the results that are not settled, zero: none
+	first   time.Time      // when the attempt began whose result waits longest to be settled; zero: none
 	corrupt atomic.Bool    // the body turned out to be damaged
 }
 
@@ -304,7 +304,7 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 	began := time.Now()
 	results, sound := m.deliver(ctx, hops, msg)
 	if t.first.IsZero() {
-		t.first = time.Now()
+		t.first = began
 	}
 	answered, dead := false, sound && !t.corrupt.Load() && m.ctx.Err() == nil
 	for _, res := range results {

@@ -28,15 +28,37 @@ type hop struct {
 	queue    hopQueue // who waits for one
 	failures int      // to connect, in a row
 	pause    time.Duration
-	until    time.Time     // suspended until then
-	failed   time.Time     // when the last failed attempt began
-	last     mail.Result   // of that attempt
-	pace     time.Duration // time between two attempts that ended, smoothed
-	ended    time.Time
-	pushed   int // items whose due time was moved because the queue was full
+	until    time.Time   // suspended until then
+	failed   time.Time   // when the last failed attempt began
+	last     mail.Result // of that attempt
+	count    int         // attempts that ended ...
+	since    time.Time   // ... since then, for the pace
+	turn     time.Time   // of the last item that was told to come back later
 }
 
 func (h *hop) suspended(now time.Time) bool { return now.Before(h.until) }
+
+// pace is the time from the end of one attempt to the next, roughly.
+func (h *hop) pace(now time.Time) time.Duration {
+	if h.count == 0 {
+		return 10 * time.Millisecond
+	}
+	return max(now.Sub(h.since)/time.Duration(h.count), time.Millisecond)
+}
+
+// later is how long an item shall stay away because the queue is full: until
+// its turn is to be expected, in the order of asking and somewhat early, so
+// that the queue does not run empty.
+func (h *hop) later(now time.Time) time.Duration {
+	pace := h.pace(now) * 8 / 10
+	if free := now.Add(time.Duration(len(h.queue)/2) * pace); h.turn.Before(free) {
+		h.turn = free
+	}
+	if h.turn = h.turn.Add(pace); h.turn.Sub(now) > maxPause {
+		h.turn = now.Add(maxPause)
+	}
+	return max(h.turn.Sub(now), time.Second)
+}
 
 // limit is how many slots there are: after a suspension one, to probe.
 func (h *hop) limit(m *Manager) int {
@@ -58,7 +80,7 @@ func (m *Manager) hopAt(key mail.NextHop) *hop {
 				}
 			}
 		}
-		h = &hop{key: key}
+		h = &hop{key: key, since: time.Now()}
 		m.hops[key] = h
 	}
 	return h
@@ -93,8 +115,7 @@ func (m *Manager) admit(e *entry, key mail.NextHop) (admission, *hop, time.Durat
 		e.hop = h
 		return granted, h, 0
 	case len(h.queue) >= max(m.opts.MaxRefs/maxParked, 1):
-		h.pushed++
-		return crowded, h, min(max(time.Duration(len(h.queue)+h.pushed)*h.pace, 5*time.Second), maxPause)
+		return crowded, h, h.later(now)
 	}
 	e.state = parked
 	m.active--
@@ -160,10 +181,9 @@ func (m *Manager) reached(h *hop, ok, dead bool, began time.Time, last mail.Resu
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if !h.ended.IsZero() {
-		h.pace += (now.Sub(h.ended) - h.pace) / 8
+	if h.count++; h.count >= 128 { // forget slowly
+		h.since, h.count = h.since.Add(now.Sub(h.since)/2), h.count/2
 	}
-	h.ended = now
 	switch {
 	case ok:
 		h.failures, h.pause, h.until = 0, 0, time.Time{}
@@ -203,9 +223,6 @@ func (m *Manager) advance(h *hop) {
 			e.hop = h
 			m.reserved.push(e)
 		}
-	}
-	if len(h.queue) < max(m.opts.MaxRefs/maxParked/2, 1) {
-		h.pushed = 0
 	}
 	if h.active == 0 && len(h.queue) == 0 && h.failures == 0 {
 		delete(m.hops, h.key)
