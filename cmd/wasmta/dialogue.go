@@ -158,13 +158,15 @@ func (d *dialogue) content(message []byte) error {
 	w := bufio.NewWriterSize(d.conn, 64<<10)
 	n := 0
 	for line := range bytes.Lines(message) {
+		dot := ""
 		if line[0] == '.' {
-			_ = w.WriteByte('.')
+			dot = "."
 		}
 		if n++; n <= shown {
-			fmt.Fprintln(d.out, "> "+visible(string(bytes.TrimRight(line, "\r\n"))))
+			fmt.Fprintln(d.out, "> "+dot+visible(string(bytes.TrimRight(line, "\r\n"))))
 		}
 		d.deadline()
+		_, _ = w.WriteString(dot) // an error stays for the next write
 		if _, err := w.Write(line); err != nil {
 			return lost(err)
 		}
