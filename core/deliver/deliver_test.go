@@ -155,6 +155,21 @@ func TestContentArrivesAsItIs(t *testing.T) {
 	}
 }
 
+func TestLargeHeaderSection(t *testing.T) {
+	s := mailtest.ServeSMTP(t, mailtest.Script{})
+	dir := t.TempDir() + "/m"
+	a := newAgent(t, deliver.Options{})
+	m := message(body, "b@y.test")
+	m.Header = []byte(strings.Repeat("X-Field: value\r\n", 60000) + "\r\n")
+	for range 2 {
+		want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMaildir, Host: dir}}, m), "sent 2.0.0")
+		want(t, a.Deliver(t.Context(), []mail.NextHop{smtpTo(s)}, m), "sent 2.0.0")
+	}
+	if got := s.Messages()[1].Content; string(got) != string(m.Header)+body {
+		t.Errorf("content of %d octets", len(got))
+	}
+}
+
 func TestMissingLineEnd(t *testing.T) {
 	for _, chunking := range []bool{false, true} {
 		ext := []string{"PIPELINING"}
@@ -260,6 +275,20 @@ func TestHELOFallback(t *testing.T) {
 	}
 }
 
+func TestNoHello(t *testing.T) {
+	s := mailtest.ServeSMTP(t, mailtest.Script{Replies: map[string]string{"EHLO": "502 5.5.1 What?", "HELO": "550 5.7.1 Not you"}})
+	want(t, deliverTo(t, s, message(body, "b@y.test")), "bounced 5.7.1")
+	s = mailtest.ServeSMTP(t, mailtest.Script{LMTP: true, Replies: map[string]string{"LHLO": "502 5.5.1 What?"}})
+	hop := smtpTo(s)
+	hop.Transport = mail.TransportLMTP
+	want(t, newAgent(t, deliver.Options{}).Deliver(t.Context(), []mail.NextHop{hop}, message(body, "b@y.test")), "bounced 5.5.1")
+}
+
+func TestChunkIsRefused(t *testing.T) {
+	s := mailtest.ServeSMTP(t, mailtest.Script{Extensions: []string{"CHUNKING"}, Replies: map[string]string{"BDAT": "552 5.3.4 Too large"}})
+	want(t, deliverTo(t, s, message(strings.Repeat("x\n", 100000), "b@y.test")), "bounced 5.3.4")
+}
+
 func TestEachRecipientHasItsReply(t *testing.T) {
 	for _, ext := range [][]string{nil, {}, {"PIPELINING", "CHUNKING"}} {
 		s := mailtest.ServeSMTP(t, mailtest.Script{Extensions: ext, Replies: map[string]string{
@@ -283,6 +312,8 @@ func TestRepliesInEachPhase(t *testing.T) {
 		{"CONNECT", "421 4.3.2 Later", "deferred 4.3.2"},
 		{"CONNECT", "450 Later", "deferred 4.0.0"},
 		{"CONNECT", mailtest.Disconnect, "deferred 4.4.2"},
+		{"CONNECT", "354 What", "deferred 4.5.0"},
+		{"CONNECT", "220 Hello\r\n421 4.3.2 Bye", "deferred 4.3.2"},
 		{"EHLO", "451 4.3.0 Later", "deferred 4.3.0"},
 		{"EHLO", mailtest.Disconnect, "deferred 4.4.2"},
 		{"MAIL", "550 5.7.1 Not you", "bounced 5.7.1"},
@@ -449,21 +480,23 @@ func TestManyRecipients(t *testing.T) {
 		}
 	}
 	// Too many for one transaction: the rest goes at once in another (RFC 5321 4.5.3.1.10).
-	taken := 0
-	s := mailtest.ServeSMTP(t, mailtest.Script{Reply: func(c mailtest.Command) string {
-		switch c.Verb {
-		case "MAIL":
-			taken = 0
-		case "RCPT":
-			if taken++; taken > 10 {
-				return "452 4.5.3 Too many recipients"
+	for _, reply := range []string{"452 4.5.3 Too many recipients", "552 5.5.3 Too many recipients", "452 Too many recipients"} {
+		taken := 0
+		s := mailtest.ServeSMTP(t, mailtest.Script{Reply: func(c mailtest.Command) string {
+			switch c.Verb {
+			case "MAIL":
+				taken = 0
+			case "RCPT":
+				if taken++; taken > 10 {
+					return reply
+				}
 			}
+			return ""
+		}})
+		want(t, deliverTo(t, s, message(body, to...)), wants...)
+		if s.Connections() != 1 {
+			t.Errorf("%d connections", s.Connections())
 		}
-		return ""
-	}})
-	want(t, deliverTo(t, s, message(body, to...)), wants...)
-	if s.Connections() != 1 {
-		t.Errorf("%d connections", s.Connections())
 	}
 }
 
@@ -533,6 +566,19 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		for !slices.Contains(s.Commands(), "QUIT") {
 			time.Sleep(time.Millisecond)
 		}
+	}
+	// Several at once: each goes when its time comes.
+	s = mailtest.ServeSMTP(t, mailtest.Script{Delays: map[string]time.Duration{".": 20 * time.Millisecond}})
+	c := newAgent(t, deliver.Options{IdleTime: 30 * time.Millisecond})
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() { c.Deliver(t.Context(), []mail.NextHop{smtpTo(s)}, message(body, "b@y.test")) })
+		time.Sleep(2 * time.Millisecond)
+	}
+	wg.Wait()
+	for quits := 0; quits < s.Connections(); {
+		quits = strings.Count(strings.Join(s.Commands(), "\n"), "QUIT")
+		time.Sleep(time.Millisecond)
 	}
 	b := newAgent(t, deliver.Options{})
 	want(t, b.Deliver(t.Context(), []mail.NextHop{smtpTo(s)}, message(body, "b@y.test")), "sent 2.0.0")
@@ -981,5 +1027,33 @@ func BenchmarkDeliver(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// With the resolver of this server and a real zone.
+func TestMXFromDNS(t *testing.T) {
+	s := mailtest.ServeSMTP(t, mailtest.Script{})
+	addr := mailtest.ServeDNS(t, mailtest.Zone{Records: `
+d.test.     IN MX 10 mx.d.test.
+mx.d.test.  IN A  127.0.0.1
+null.test.  IN MX 0 .
+us.d.test.  IN MX 10 us.test.
+fail.d.test. IN A 127.0.0.1
+`, Faults: map[string]mailtest.Fault{"fail.d.test MX": mailtest.ServFail}})
+	r, err := resolve.New(resolve.Options{Servers: []string{addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	a := newAgent(t, deliver.Options{Resolver: r, MXPort: s.Port, AllowLoopbackMX: true})
+	for to, w := range map[string]string{
+		"b@d.test": "sent 2.0.0", "b@null.test": "bounced 5.1.10", "b@us.d.test": "bounced 5.4.6", "b@fail.d.test": "deferred 4.4.3", "b@none.d.test": "bounced 5.1.2",
+	} {
+		t.Run(to, func(t *testing.T) {
+			want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, message(body, to)), w)
+		})
+	}
+	if got := s.Messages(); len(got) != 1 || got[0].To[0] != "<b@d.test>" {
+		t.Errorf("%+v", got)
 	}
 }

@@ -2,12 +2,14 @@ package deliver
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -267,6 +269,17 @@ func TestMaildirRefusals(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err == nil {
 		if r := maildirReply(writeFull()); r.Status() != (mail.Enhanced{4, 3, 1}) || r.Code != 452 {
 			t.Errorf("full disk: %s", r.String())
+		}
+	}
+}
+
+func TestMaildirReplies(t *testing.T) {
+	for want, err := range map[string]error{
+		"452 4.2.2": &os.PathError{Err: syscall.EDQUOT}, "452 4.3.1": &os.PathError{Err: syscall.ENOSPC}, "451 4.3.0": &os.PathError{Err: syscall.EACCES},
+		"451 4.3.2": context.Canceled, "550 5.1.3": errUnsafePath,
+	} {
+		if r := maildirReply(err); !strings.HasPrefix(r.String(), want+" ") {
+			t.Errorf("%v: %s, want %s", err, r.String(), want)
 		}
 	}
 }
