@@ -62,44 +62,46 @@ type listener struct {
 // New builds the parts in the order of the walk: it opens the queue, which
 // fails if another server has it, and binds the listeners, so that [Server.Run]
 // has nothing left to fail on. Close what New returned if Run is not called.
-func New(o Options) (s *Server, err error) {
-	c := o.Config
+func New(o Options) (*Server, error) {
 	if o.Source == nil {
 		o.Source = hook.Static(nil)
 	}
-	s = &Server{opt: o, log: o.Log}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
+	s := &Server{opt: o, log: o.Log}
+	if err := s.build(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
 
+func (s *Server) build() (err error) {
+	o, c := s.opt, s.opt.Config
 	if c.TLS.Certificate != "" {
 		if err := s.ReloadCertificate(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("data_dir: %w; create it, or set another one in %s", err, c.Path)
+		return fmt.Errorf("data_dir: %w; create it, or set another one in %s", err, c.Path)
 	}
 	s.store, err = pebblestore.Open(pebblestore.Options{
 		Dir: filepath.Join(c.DataDir, "queue"), Logger: o.Log.Program("queue"), MinFree: int64(c.Limits.MinFree),
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	servers := make([]string, len(c.DNS.Resolvers))
 	for i, r := range c.DNS.Resolvers {
 		servers[i] = string(r)
 	}
 	if s.resolver, err = resolve.New(resolve.Options{Servers: servers}); err != nil {
-		return nil, fmt.Errorf("[dns] resolvers: %w", err)
+		return fmt.Errorf("[dns] resolvers: %w", err)
 	}
 	s.agent = deliver.New(deliver.Options{Hostname: c.Hostname, Resolver: s.resolver, Self: s.isSelf, Log: o.Log.Program("smtp")})
 
 	table, err := routes(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	retry := make([]time.Duration, len(c.Queue.Retry))
 	for i, d := range c.Queue.Retry {
@@ -113,10 +115,10 @@ func New(o Options) (s *Server, err error) {
 
 	for i := range c.Listeners {
 		if err := s.listen(&c.Listeners[i]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return s, s.listenControl()
+	return s.listenControl()
 }
 
 func (s *Server) listen(l *config.Listener) error {
