@@ -85,6 +85,10 @@ func (m *Manager) process(e *entry) {
 	}
 	e.prio = item.Priority
 	t := &task{m: m, e: e, item: item, began: now}
+	if len(item.Recipients) == 0 {
+		t.settle(true) // nothing is left to do: remove it
+		return
+	}
 	chain, done := m.opts.Source.Acquire()
 	defer done()
 	if key, ok := t.knownHop(chain); ok && !t.admit(key) {
@@ -346,9 +350,6 @@ func (t *task) askResult(ctx context.Context, g route.Group, hops []mail.NextHop
 	if len(d.NextHops) > 0 && d.NextHops[0] != hops[0] {
 		t.pinned = &d.NextHops[0]
 	}
-	if !d.Retry.IsZero() {
-		t.retry = d.Retry
-	}
 	from, to, class := mail.Deferred, mail.Failed, uint16(5)
 	switch o.Action {
 	case hook.Reject:
@@ -399,7 +400,7 @@ func (t *task) event(s hook.Stage, list []int, hops []mail.NextHop) *hook.Event 
 		Content:   &hook.Content{Header: t.header, Body: t.body, BodySize: t.msg.BodySize},
 		Delivery: &hook.Delivery{
 			ID: t.item.ID, Domain: t.item.Domain, Attempt: t.item.Attempts + 1,
-			Arrived: t.item.Arrived, Expire: t.expire(), Priority: t.item.Priority,
+			Arrived: t.item.Arrived, Expire: t.expire(), Retry: t.retry, Priority: t.item.Priority,
 			NextHops: slices.Clone(hops), Last: t.rcpts[list[0]].Last, History: t.item.History,
 		},
 	}
@@ -411,7 +412,7 @@ func (t *task) keep(ev *hook.Event, list []int) {
 	for n, i := range list {
 		t.rcpts[i].Attrs = ev.Tx.Envelope.Recipients[n].Attrs
 	}
-	t.item.Priority, t.item.Expire = ev.Delivery.Priority, ev.Delivery.Expire
+	t.item.Priority, t.item.Expire, t.retry = ev.Delivery.Priority, ev.Delivery.Expire, ev.Delivery.Retry
 }
 
 func (t *task) expire() time.Time {

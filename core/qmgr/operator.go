@@ -137,17 +137,18 @@ func (m *Manager) Delete(ctx context.Context, ref queue.Ref) error {
 		var owned []*entry
 		defer func() {
 			for _, e := range owned {
-				m.giveBack(e, false)
+				m.giveBack(e, err != nil)
 			}
 		}()
 		for _, r := range refs {
-			e, err := m.own(ctx, r)
-			if err != nil {
+			var e *entry
+			if e, err = m.own(ctx, r); err != nil {
 				return err
 			}
 			owned = append(owned, e)
 		}
-		return m.acted(m.opts.Store.Remove(ctx, ref.ID), ref, "delete", "")
+		err = m.opts.Store.Remove(ctx, ref.ID)
+		return m.acted(err, ref, "delete", "")
 	}
 	return m.each(ctx, ref, func(ref queue.Ref) (bool, error) {
 		item, err := m.opts.Store.Item(ctx, ref)

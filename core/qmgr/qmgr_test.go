@@ -410,7 +410,7 @@ func TestNextHopDownAndBack(t *testing.T) {
 
 func TestSlowNextHopDoesNotBlockOthers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b := newBench(t, qmgr.Options{MaxRefs: 2000, Attempts: 40, AttemptsPerHop: 10})
+		b := newBench(t, qmgr.Options{MaxRefs: 640, Attempts: 40, AttemptsPerHop: 10})
 		b.agent.answer = func(_ context.Context, hop mail.NextHop, msg *mail.Message) []mail.Result {
 			if hop.Host == "slow.example" {
 				time.Sleep(5 * time.Second)
@@ -419,8 +419,9 @@ func TestSlowNextHopDoesNotBlockOthers(t *testing.T) {
 			}
 			return same(msg, sent)
 		}
+		const n = 1500
 		// A long backlog for the slow one is on the disk, before live mail.
-		for i := range 5000 {
+		for i := range n {
 			b.commit(queue.CommitOptions{}, fmt.Sprintf("u%d@slow.example", i))
 		}
 		old := b.commit(queue.CommitOptions{}, "old@other.example")
@@ -443,15 +444,15 @@ func TestSlowNextHopDoesNotBlockOthers(t *testing.T) {
 			t.Error("an old message behind the backlog waits for the slow next hop")
 		}
 		// The slow one is used to its limit: 10 at a time, 5 s each.
-		b.sleep(5000/10*5*time.Second*12/10 + 10*time.Minute)
+		b.sleep(n / 10 * 5 * time.Second * 13 / 10)
 		if b.left() != 0 {
 			t.Errorf("%d items left", b.left())
 		}
 		if b.agent.peak > 40 || b.agent.hopPeak > 10 {
 			t.Errorf("peaks: %d in total, %d for one next hop", b.agent.peak, b.agent.hopPeak)
 		}
-		if u := b.store.calls["Update"]; u > 20_000 {
-			t.Errorf("%d due times were moved for 5000 messages", u)
+		if u := b.store.calls["Update"]; u > 10*n {
+			t.Errorf("%d due times were moved for %d messages", u, n)
 		}
 	})
 }
@@ -905,6 +906,102 @@ func TestPanicOrNonsenseOfTheAgentOnlyDefers(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAnActThatFailsLeavesTheItemToBeAttempted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{})
+		b.store.fault = func(c string, _ queue.Ref) error {
+			if c == "Update" || c == "Remove" {
+				return queue.ErrStorage
+			}
+			return nil
+		}
+		ref := b.commit(queue.CommitOptions{}, "bob@example.net")[0]
+		if err := b.m.Hold(context.Background(), ref, "x"); !errors.Is(err, queue.ErrStorage) {
+			t.Error(err)
+		}
+		ref2 := b.commit(queue.CommitOptions{}, "carol@example.net")[0]
+		if err := b.m.Delete(context.Background(), qmgr.Whole(ref2.ID)); !errors.Is(err, queue.ErrStorage) {
+			t.Error(err)
+		}
+		b.run()
+		b.sleep(time.Minute)
+		if b.left() != 0 || len(b.agent.list()) != 2 {
+			t.Errorf("%d left", b.left())
+		}
+	})
+}
+
+func TestCallsAgainstAttemptsInFlight(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{MaxRefs: 40, Attempts: 5, AttemptsPerHop: 2, Rand: rand.New(rand.NewPCG(1, 2)).Float64})
+		b.agent.answer = func(_ context.Context, hop mail.NextHop, msg *mail.Message) []mail.Result {
+			time.Sleep(300 * time.Millisecond)
+			if hop.Host == "d1.example" {
+				return same(msg, down)
+			}
+			return same(msg, greyed)
+		}
+		b.run()
+		var refs []queue.Ref
+		for i := range 60 {
+			refs = append(refs, b.submit(fmt.Sprintf("u%d@d%d.example", i, i%3), "x@d9.example")...)
+		}
+		var wg sync.WaitGroup
+		for seed := range uint64(8) {
+			wg.Go(func() {
+				rnd := rand.New(rand.NewPCG(seed, seed))
+				ctx := context.Background()
+				for range 100 {
+					ref := refs[rnd.IntN(len(refs))]
+					if rnd.IntN(4) == 0 {
+						ref = qmgr.Whole(ref.ID)
+					}
+					var err error
+					switch rnd.IntN(6) {
+					case 0:
+						err = b.m.Hold(ctx, ref, "test")
+					case 1:
+						err = b.m.Release(ctx, ref)
+					case 2:
+						err = b.m.Retry(ctx, ref)
+					case 3:
+						err = b.m.Reroute(ctx, ref, nil)
+					case 4:
+						_, err = b.m.Flush(ctx)
+					case 5:
+						if rnd.IntN(5) == 0 {
+							err = b.m.Delete(ctx, ref)
+						}
+					}
+					if err != nil && !errors.Is(err, queue.ErrGone) && !errors.Is(err, qmgr.ErrHeld) {
+						t.Error(err)
+					}
+					time.Sleep(time.Duration(rnd.IntN(2000)) * time.Millisecond)
+				}
+			})
+		}
+		wg.Wait()
+		b.agent.mu.Lock()
+		b.agent.answer = nil
+		b.agent.mu.Unlock()
+		for _, ref := range refs {
+			if err := b.m.Release(context.Background(), ref); err != nil && !errors.Is(err, queue.ErrGone) {
+				t.Error(err)
+			}
+		}
+		b.sleep(6 * time.Hour)
+		if s := b.m.Snapshot(); b.left() != 0 || s.Active+s.Parked+s.Ready != 0 || len(s.Hops) != 0 {
+			t.Errorf("%d left, %+v", b.left(), s)
+		}
+		if b.agent.peak > 5 || b.agent.hopPeak > 2 {
+			t.Errorf("peaks: %d in total, %d for one next hop", b.agent.peak, b.agent.hopPeak)
+		}
+		if strings.Contains(b.log.String(), "error: ") || strings.Contains(b.log.String(), "was changed during") {
+			t.Errorf("log:\n%s", b.log.String())
+		}
+	})
 }
 
 func TestDamageIsHeldAndSaid(t *testing.T) {

@@ -222,6 +222,9 @@ func (s *memory) Update(_ context.Context, ref queue.Ref, change func(*queue.Ite
 func (s *memory) Remove(_ context.Context, id mail.ID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.enter("Remove", queue.Ref{ID: id}); err != nil {
+		return err
+	}
 	if s.messages[id] == nil {
 		return queue.ErrGone
 	}
