@@ -16,7 +16,8 @@ import (
 //	Tx          mail ... reset (if there was a transaction), route, attempt, result, dsn
 //	Content     headers (header only), message, route, attempt, result
 //	Delivery    route, attempt, result, dsn
-//	Recipient   rcpt: the index into Tx.Envelope.Recipients; -1 elsewhere
+//	Recipient   rcpt: the index into Tx.Envelope.Recipients; route ... dsn: 0 if there
+//	            is one recipient only, so that its attributes can be reached; -1 elsewhere
 //	Verb, Arg   command, ehlo, auth
 //	Reason      reset, close
 //
