@@ -142,6 +142,9 @@ func TestContentArrivesAsItIs(t *testing.T) {
 			if len(got) != 1 || string(got[0].Content) != header+b {
 				t.Fatalf("%s with %v: content changed", name, ext)
 			}
+			if n := bytes.Count(s.Bytes(1), []byte("\r\n.\r\n")); got[0].Chunks == 0 && n != 1 {
+				t.Errorf("%s: %d ends of content on the wire", name, n)
+			}
 			if got[0].From != "<a@x.test>" || !slices.Equal(got[0].To, []string{"<b@y.test>"}) || got[0].Helo != "us.test" {
 				t.Errorf("envelope %+v", got[0])
 			}
@@ -479,6 +482,9 @@ func TestManyRecipients(t *testing.T) {
 			t.Errorf("%v: %d transactions, %d connections", ext, s.Count(), s.Connections())
 		}
 	}
+	s := mailtest.ServeSMTP(t, mailtest.Script{Extensions: []string{"LIMITS RCPTMAX=100 MAILMAX=2"}})
+	res := deliverTo(t, s, message(body, to...))
+	want(t, res[198:202], "sent 2.0.0", "sent 2.0.0", "deferred 4.5.3", "deferred 4.5.3")
 	// Too many for one transaction: the rest goes at once in another (RFC 5321 4.5.3.1.10).
 	for _, reply := range []string{"452 4.5.3 Too many recipients", "552 5.5.3 Too many recipients", "452 Too many recipients"} {
 		taken := 0
@@ -866,7 +872,9 @@ func TestSourceAndHelo(t *testing.T) {
 	}
 	h.Helo = "x\r\nRSET"
 	want(t, a.Deliver(t.Context(), []mail.NextHop{h}, message(body, "b@d.test")), "deferred 4.3.5")
-	h.Helo, h.Source = "", "eth0"
+	h.Helo, h.Source = "", "::1"
+	want(t, a.Deliver(t.Context(), []mail.NextHop{h}, message(body, "b@d.test")), "deferred 4.4.4")
+	h.Source = "eth0"
 	want(t, a.Deliver(t.Context(), []mail.NextHop{h}, message(body, "b@d.test")), "deferred 4.3.5")
 }
 

@@ -133,7 +133,9 @@ func (t *attempt) exchanges(ctx context.Context) {
 	switch {
 	case err == nil:
 	case errors.Is(err, resolve.ErrNullMX):
-		t.give(failed("5.1.10", fmt.Sprintf("The domain %s accepts no mail (null MX)", domain)))
+		f := failed("5.1.10", fmt.Sprintf("The domain %s accepts no mail (null MX)", domain))
+		f.reply.Code = 556 // RFC 7504
+		t.give(f)
 		return
 	case errors.Is(err, resolve.ErrNoDomain), errors.Is(err, resolve.ErrBadName):
 		t.give(failed("5.1.2", fmt.Sprintf("The domain %s does not exist", domain)))
@@ -171,7 +173,7 @@ func loops(domain string) *failure {
 
 // hosts delivers to the first host of list, which is sorted by preference, that takes the message.
 func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
-	var temporary, refused, looped bool
+	var temporary, refused, looped, unsuited bool
 	for len(list) > 0 && !looped && t.open(ctx) {
 		equals := 1
 		for equals < len(list) && list[equals].Preference == list[0].Preference {
@@ -195,7 +197,8 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 					looped = true
 				case t.byMX && t.a.denied(ep.addr.Addr()):
 					refused = true
-				case ep.source.IsValid() && ep.source.Is4() != ep.addr.Addr().Is4(): // no way from there
+				case ep.source.IsValid() && ep.source.Is4() != ep.addr.Addr().Is4():
+					unsuited = true // no way from there
 				default:
 					eps = append(eps, ep)
 				}
@@ -234,6 +237,8 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 		t.give(failed("4.4.6", "The next hop "+name+" is this server"))
 	case temporary:
 		t.give(failed("4.4.3", "The addresses of the hosts of "+name+" could not be looked up"))
+	case unsuited:
+		t.give(failed("4.4.4", "The hosts of "+name+" have no address that can be reached from "+t.ep.source.String()))
 	case refused:
 		t.give(failed("5.4.4", "The mail exchangers of "+name+" have addresses that mail is not sent to"))
 	case t.byMX:

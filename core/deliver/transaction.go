@@ -65,6 +65,11 @@ func (t *attempt) transactions(ctx context.Context, c *conn, b *buffers, exact b
 	j.each(answered, func(i int) { b.idx = append(b.idx, i) })
 	todo := b.idx
 	for len(todo) > 0 {
+		if c.ext.maxMail > 0 && c.messages >= c.ext.maxMail { // RFC 9422 4.1
+			f := failed("4.5.3", c.peer()+" takes no more transactions in this session")
+			f.inStep = true
+			return f
+		}
 		n := min(len(todo), limit)
 		x := transaction{c: c, ctx: ctx, j: j, b: b, idx: todo[:n], exact: exact, start: time.Now(), accepted: b.more[:0]}
 		todo = todo[n:]
