@@ -118,6 +118,7 @@ func (s *session) hello(verb, name string) string {
 		return ""
 	default:
 		r := o.ReplyAt(hook.Ehlo)
+		s.charge(r, costRcpt)
 		s.refused(verb, r, nil, o.Plugin)
 		s.client.Helo, s.client.ESMTP = "", false
 		s.answer(r)
@@ -239,6 +240,7 @@ func (s *session) mailCommand(arg string) string {
 	path, params, r := mail.ParseMail(rest, s.parameter)
 	if r == nil && params.Size > s.opts.MaxSize {
 		r = mail.ReplyTooBig()
+		s.charge(r, costRcpt)
 		s.refused("MAIL", r, nil, "")
 		s.answer(r)
 		return ""

@@ -82,6 +82,7 @@ func (s *session) receive(body *gate.Body, last bool) *mail.Reply {
 	r := c.refusal
 	switch {
 	case r != nil:
+		s.charge(r, costBad)
 		s.refused("DATA", r, nil, c.by)
 		return s.closeContent(r, last, "refused")
 	case !last:
@@ -89,6 +90,7 @@ func (s *session) receive(body *gate.Body, last bool) *mail.Reply {
 	}
 	r = s.settle(c)
 	if r.Class() != 2 {
+		s.charge(r, costBad)
 		s.refused("DATA", r, nil, c.by)
 		return s.closeContent(r, true, "refused")
 	}

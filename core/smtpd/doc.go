@@ -38,7 +38,9 @@
 // # Errors and the budget
 //
 // A session has [Options.ErrorBudget] points. A malformed, unknown or
-// out-of-order command costs 5, a refused recipient 2, a command that does
-// nothing (NOOP, RSET, VRFY, HELP, EHLO) 1. A message accepted restores the
-// budget. Used up, the reply is 421 and the connection closes.
+// out-of-order command costs 5, as does a message refused for good; a refused
+// sender or recipient 2; a command that does nothing (NOOP, RSET, VRFY, HELP,
+// EHLO, an empty chunk) and any other 4yz 1. A recipient deferred by policy
+// costs nothing and counts towards [Options.MaxRecipients]. A message accepted
+// restores the budget. Used up, the reply is 421 and the connection closes.
 package smtpd

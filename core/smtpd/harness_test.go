@@ -227,7 +227,7 @@ func start(t testing.TB, l net.Listener, edit func(*smtpd.Options)) *host {
 		if n := h.intake.drafts(); n != 0 {
 			t.Errorf("%d drafts were neither committed nor aborted", n)
 		}
-		if text := h.log.String(); strings.Contains(text, "engine") || strings.Contains(text, "panic in a session") && !strings.Contains(text, "on purpose") {
+		if text := h.log.String(); strings.Contains(text, "session engine") || strings.Contains(text, "panic in a session") && !strings.Contains(text, "panic=on purpose") {
 			t.Errorf("the session engine and the session disagreed, or one panicked:\n%s", text)
 		}
 	})

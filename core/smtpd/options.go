@@ -86,7 +86,7 @@ type Timeouts struct {
 	Handshake time.Duration // a PROXY header, a TLS handshake; 30 s
 	Command   time.Duration // a whole command line; 5 min (RFC 5321 4.5.3.2.7)
 	DataBlock time.Duration // any octet of content; 3 min (RFC 5321 4.5.3.2.5)
-	DataTotal time.Duration // the content, or a chunk; 4 h
+	DataTotal time.Duration // the content; 4 h
 	RateGrace time.Duration // of the content before MinRate counts; 30 s
 	Write     time.Duration // replies that the client does not read; 1 min
 	Lookup    time.Duration // PTR; 5 s

@@ -182,6 +182,16 @@ func (s *session) bad(r *mail.Reply) {
 	s.answer(r)
 }
 
+// charge takes points for a refusal: those given for a permanent one, the least
+// for a transient one, which may not be the client's fault.
+func (s *session) charge(r *mail.Reply, permanent int) {
+	if r.Permanent() {
+		s.budget -= permanent
+	} else {
+		s.budget -= costIdle
+	}
+}
+
 // hangUp sends a last reply and ends the session.
 func (s *session) hangUp(reason string, r *mail.Reply) {
 	if s.ended != "" {

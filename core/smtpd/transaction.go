@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
@@ -14,6 +15,7 @@ import (
 type transaction struct {
 	hook.Transaction
 	taken   int    // RCPT commands answered 250: so many replies under LMTP
+	later   int    // RCPT commands answered 4yz
 	discard string // the plugin that has the message thrown away; empty: none
 	hold    string // why it is to be held; empty: it is not
 	content *content
@@ -59,6 +61,7 @@ func (s *session) mail(from mail.Path, p mail.MailParams) *mail.Reply {
 		return nil
 	case hook.Reject, hook.Defer:
 		r := o.ReplyAt(hook.Mail)
+		s.charge(r, costRcpt)
 		s.refused("MAIL", r, nil, o.Plugin)
 		s.finish()
 		return r
@@ -89,10 +92,10 @@ func positive(o hook.Outcome, ours *mail.Reply) *mail.Reply {
 // rcpt decides about a forward-path.
 func (s *session) rcpt(to mail.Path, p mail.RcptParams) *mail.Reply {
 	tx := s.tx
-	if tx.taken >= s.opts.MaxRecipients {
+	if tx.taken+tx.later >= s.opts.MaxRecipients {
 		r := mail.NewReply(452, "4.5.3", "Too many recipients")
 		s.refused("RCPT", r, &to, "")
-		s.budget -= costIdle
+		s.charge(r, 0)
 		return r
 	}
 	to = s.ownPostmaster(to)
@@ -119,7 +122,9 @@ func (s *session) rcpt(to mail.Path, p mail.RcptParams) *mail.Reply {
 	if r != nil {
 		tx.Envelope.Recipients = before
 		if r.Permanent() {
-			s.budget -= costRcpt
+			s.charge(r, costRcpt)
+		} else {
+			tx.later++ // a client may be greylisted for each of many recipients
 		}
 		s.refused("RCPT", r, &to, o.Plugin)
 		return r
@@ -190,7 +195,7 @@ func (s *session) afterRefusal() string {
 // that the content is not wanted.
 func (s *session) openContent(verb string) *mail.Reply {
 	if s.tx.taken == 0 {
-		// Follows from refusals in a pipelined batch, so it costs nothing.
+		s.budget -= costIdle // follows from refusals in a pipelined batch
 		return mail.NewReply(554, "5.5.1", "No valid recipients")
 	}
 	o := s.ask(&hook.Event{Stage: hook.Data})
@@ -212,6 +217,7 @@ func (s *session) openContent(verb string) *mail.Reply {
 		}
 	}
 	if r != nil {
+		s.charge(r, costBad)
 		s.refused(verb, r, nil, o.Plugin)
 		s.abort("refused")
 	}
@@ -257,9 +263,14 @@ func (s *session) bdatCommand(arg string) string {
 			return ""
 		}
 	}
+	if time.Since(s.tx.Envelope.Client.Arrived) > s.opts.Timeouts.DataTotal {
+		s.hangUp(endTimeout, mail.NewReply(421, "4.4.2", "Message takes too long, closing connection"))
+		return ""
+	}
 	s.budget -= chunkCost(n)
 	if c := s.tx.content; n > c.limit-c.size {
 		r := mail.ReplyTooBig()
+		s.charge(r, costBad)
 		s.refused("BDAT", r, nil, "")
 		s.abort("refused")
 		return refuse(r)
