@@ -67,7 +67,7 @@ func (k *checker) say(table string, n int, key, what string) {
 	fmt.Fprintln(k.e.err, visible(at.Error()))
 }
 
-var header = regexp.MustCompile(`^\s*\[+\s*([A-Za-z0-9_.-]+)\s*\]+`)
+var tableHeader = regexp.MustCompile(`^\s*\[+\s*([A-Za-z0-9_.-]+)\s*\]+`)
 
 // place finds a key of the nth table of that name in TOML text, "" for the
 // top; without the key, the table. 0, 0: not found.
@@ -78,7 +78,7 @@ func place(text []byte, table string, n int, key string) (line, column int) {
 	for l := range strings.Lines(string(text)) {
 		number++
 		indent := len(l) - len(strings.TrimLeft(l, " \t"))
-		if m := header.FindStringSubmatch(l); m != nil {
+		if m := tableHeader.FindStringSubmatch(l); m != nil {
 			if current = m[1]; current == table {
 				if seen == n {
 					line, column = number, indent+strings.Index(l[indent:], table)+1
