@@ -28,10 +28,15 @@ type Store interface {
 	Begin(ctx context.Context) (Draft, error)
 
 	// Due returns up to limit items that are due at or before now, in the order
-	// of their due time, starting at from (the zero Mark: at the beginning), and
-	// the mark to go on from. It reads the index only. Items that are being
-	// committed are left out, held ones too. next is the due time of the first
-	// item after those returned; zero if there is none.
+	// of their due time, starting behind from (the zero Mark: at the beginning),
+	// and the mark to go on from: the last item returned, or from itself if there
+	// was none. It reads the index only. Items that are being committed are left
+	// out, held ones too. next is the due time of the first item after those
+	// returned; zero if there is none.
+	//
+	// What becomes due at or before a mark that was passed already is not found
+	// from that mark: whoever commits, releases or reschedules an item hands its
+	// Ref to the scheduler. An item can come both ways.
 	Due(ctx context.Context, from Mark, now time.Time, limit int) (refs []Ref, mark Mark, next time.Time, err error)
 
 	// Item returns a queue item. ErrGone, ErrCorrupt.

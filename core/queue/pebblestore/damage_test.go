@@ -13,6 +13,62 @@ import (
 	"github.com/wasmta/wasmta/core/queue"
 )
 
+// TestDamagedLog alters the log of a store that was not closed, anywhere but in
+// its last blocks, where damage looks like a write that was cut short.
+func TestDamagedLog(t *testing.T) {
+	if !durable {
+		t.Skip("this build does not sync the log")
+	}
+	fs := vfs.NewCrashableMem()
+	s, err := Open(testOptions(fs, large))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for range 120 {
+		if _, err := commit(s, make([]byte, 10_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	image := crashClone(t, fs, 0)
+	names, err := image.List(s.opts.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	altered := 0
+	for _, name := range names {
+		path := image.PathJoin(s.opts.Dir, name)
+		info, err := image.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for off := int64(1000); strings.HasSuffix(name, ".log") && off < info.Size()-96<<10; off += 30_011 {
+			c := vfs.NewMem()
+			if ok, err := vfs.Clone(image, c, "/", "/"); err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			data, err := c.UnsafeGetFileDataBuffer(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data[off] ^= 0x21
+			altered++
+			if c, err := Open(testOptions(c, large)); err == nil {
+				<-c.Recovered()
+				if n := c.Counts().Messages; n != 120 {
+					t.Errorf("%s altered at %d of %d: opened without a word, with %d of 120 messages", name, off, info.Size(), n)
+				}
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	if altered < 10 {
+		t.Errorf("only %d places altered", altered)
+	}
+}
+
 // TestDamagedFiles alters files of Pebble at many places. Open refuses, or each
 // message is either what it was or reported as damaged; never anything else.
 func TestDamagedFiles(t *testing.T) {
@@ -37,7 +93,6 @@ func TestDamagedFiles(t *testing.T) {
 	if err := s.db.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	add(4) // in the log only
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +110,7 @@ func TestDamagedFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for step := range int64(12) {
+		for step := range int64(6) {
 			c := vfs.NewMem()
 			if ok, err := vfs.Clone(fs, c, "/", "/"); err != nil || !ok {
 				t.Fatal(ok, err)
@@ -67,7 +122,7 @@ func TestDamagedFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			data[info.Size()*step/12+info.Size()/50] ^= 0x21
+			data[info.Size()*step/6+info.Size()/50] ^= 0x21
 			c2, err := Open(testOptions(c, small))
 			if err != nil {
 				refused++
@@ -94,12 +149,12 @@ func TestDamagedFiles(t *testing.T) {
 				intact++
 			}
 			if err := c2.Close(); err != nil && bad == 0 {
-				t.Logf("%s altered at step %d: close: %v", name, step, err)
+				t.Errorf("%s altered at step %d: close: %v", name, step, err)
 			}
 		}
 	}
 	t.Logf("refused %d, damage reported %d, nothing touched %d", refused, damaged, intact)
-	if damaged == 0 || refused+damaged+intact < 24 {
+	if damaged == 0 || refused+damaged+intact < 12 {
 		t.Error("the test does not reach the data")
 	}
 }

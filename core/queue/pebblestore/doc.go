@@ -21,6 +21,10 @@
 // good. A body is verified chunk by chunk before any octet of the chunk is
 // handed out, and as a whole when it is read from beginning to end.
 //
+// Damage in the log is an error of Open, except in its last blocks, where it
+// looks like a write that the power failure cut short. A clean shutdown
+// therefore leaves nothing in the log.
+//
 // Only points are deleted. A range tombstone for each message would make every
 // reader rebuild the list of them (a hundred times slower, measured).
 //

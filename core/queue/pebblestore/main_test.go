@@ -3,17 +3,19 @@ package pebblestore
 import (
 	"flag"
 	"os"
+	"strconv"
 	"testing"
 )
 
-// TestMain makes the random tests short; -rapid.checks=N on the command line
-// makes them as long as one likes.
+// TestMain makes the random tests short; -rapid.checks=N and -rapid.steps=N on
+// the command line make them as long as one likes.
 func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", "20"); err != nil {
-		panic(err)
-	}
-	if !durable { // fails on purpose; nothing to keep
-		if err := flag.Set("rapid.nofailfile", "true"); err != nil {
+	for name, value := range map[string]string{
+		"rapid.checks":     "10",
+		"rapid.steps":      "20",
+		"rapid.nofailfile": strconv.FormatBool(!durable), // that build fails on purpose
+	} {
+		if err := flag.Set(name, value); err != nil {
 			panic(err)
 		}
 	}

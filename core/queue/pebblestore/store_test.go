@@ -171,7 +171,7 @@ func TestStoreOnDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.space.looked = time.Now().Add(time.Hour) // a full disk of the developer is not the matter here
+		s.space.fs = vfs.NewMem() // that the developer's disk is full is not the matter here
 		return &storetest.Harness{Store: s}
 	})
 }
@@ -212,7 +212,7 @@ func TestCrashWhileWriting(t *testing.T) {
 	for w := range acked {
 		go func() {
 			var err error
-			for n := 0; err == nil && !stop.Load() && n < 200; n++ {
+			for n := 0; err == nil && !stop.Load() && n < 100; n++ {
 				var d queue.Draft
 				if d, err = s.Begin(ctx); err != nil {
 					break
@@ -232,7 +232,7 @@ func TestCrashWhileWriting(t *testing.T) {
 		}()
 	}
 	var before [len(acked)]mail.ID // acknowledged before the crash
-	for _, percent := range []int{0, 10, 50, 90, 100, 0, 50} {
+	for _, percent := range []int{0, 50, 100, 0} {
 		// Let each writer get on by a message, unless it has finished.
 		for w := range acked {
 			for acked[w].Load() == uint64(before[w]) && len(done) < len(acked) {
