@@ -8,7 +8,10 @@ import (
 // Rewrite returns the metered module; see the package comment for what it
 // does. The result goes to the compiler, which also checks its types. An error
 // is an *Error.
-func Rewrite(wasm []byte, limits Limits) ([]byte, error) {
+func Rewrite(wasm []byte, limits Limits) ([]byte, error) { return rewrite(wasm, limits, nil) }
+
+// rewrite is Rewrite, and with a shell Split.
+func rewrite(wasm []byte, limits Limits, shell *Shell) ([]byte, error) {
 	lim := limits.WithDefaults()
 	if len(wasm) > lim.ModuleBytes {
 		return nil, tooLarge("bytes", len(wasm), lim.ModuleBytes,
@@ -21,7 +24,7 @@ func Rewrite(wasm []byte, limits Limits) ([]byte, error) {
 	if err := m.allowed(&lim); err != nil {
 		return nil, err
 	}
-	w := &rewriter{m: m, lim: &lim, out: make([]byte, 0, len(wasm)+len(wasm)/8+256)}
+	w := &rewriter{m: m, lim: &lim, shell: shell, out: make([]byte, 0, len(wasm)+len(wasm)/8+256)}
 	if err := w.module(); err != nil {
 		return nil, err
 	}
@@ -88,6 +91,9 @@ type rewriter struct {
 	// blocks is, by the encoded results of a function, the block type with
 	// these results and no parameters.
 	blocks map[string][]byte
+
+	shell    *Shell // nil: the module is to stand on its own
+	mutables []int  // the globals in shell.Globals
 }
 
 // module writes all sections in their order; custom sections come last.
@@ -108,7 +114,7 @@ func (w *rewriter) module() error {
 		return err
 	}
 	w.exports()
-	if m.start >= 0 {
+	if m.start >= 0 && w.shell == nil {
 		w.section(secStart, appendU32(w.buf[:0], w.moved(uint32(m.start))))
 	}
 	if err := w.elements(); err != nil {
@@ -247,13 +253,18 @@ func (w *rewriter) memory() {
 func (w *rewriter) globals() error {
 	b := appendU32(w.buf, uint32(w.m.nGlobals)+2)
 	if s := w.m.raw[secGlobal]; s != nil {
-		for range s.count("globals", maxItems) {
+		for i := range s.count("globals", maxItems) {
 			start := s.pos
 			s.globalType()
 			b = append(b, s.b[start:s.pos]...)
 			b = w.constant(b, s)
 			if s.err != nil {
 				return s.err
+			}
+			if w.shell != nil && s.b[start+1] == 1 {
+				if w.shell.mutable(i, ValueType(s.b[start])); len(w.shell.Globals) > len(w.mutables) {
+					w.mutables = append(w.mutables, i) // imported globals are refused, so i is its index
+				}
 			}
 		}
 		if s.end("global section"); s.err != nil {
@@ -311,7 +322,14 @@ func (w *rewriter) function(s *reader) uint32 {
 }
 
 func (w *rewriter) exports() {
-	b := appendU32(w.buf, uint32(len(w.m.exports))+2)
+	var more []byte
+	n := len(w.m.exports) + 2
+	if w.shell != nil {
+		var k int
+		more, k = w.shell.exports(nil, w)
+		n += k
+	}
+	b := append(appendU32(w.buf, uint32(n)), more...)
 	for _, e := range w.m.exports {
 		index := uint32(e.index)
 		if e.kind == KindFunc {
@@ -405,6 +423,9 @@ func (w *rewriter) code() error {
 		}
 		groups := f.declarations(sig)
 		f.scan(sig)
+		if f.tables && w.shell != nil {
+			w.shell.Image = false
+		}
 		if f.r.err != nil {
 			f.r.err.Detail = fmt.Sprintf("function %d: %s", index, f.r.err.Detail)
 			return f.r.err
@@ -467,7 +488,10 @@ func (w *rewriter) data() error {
 		return nil
 	}
 	c := &reader{b: s.b, base: s.base}
+	var kinds []bool // of a shell: active
+	var passive [][]byte
 	for range c.count("data segments", maxSegment) {
+		var offset []byte
 		switch kind := c.u32(); kind {
 		case 0, 2:
 			if kind == 2 {
@@ -480,19 +504,34 @@ func (w *rewriter) data() error {
 			if c.err == nil && c.b[start] == opRefFunc {
 				c.malformed("a function as offset of a data segment")
 			}
+			offset = c.b[start:c.pos]
 		case 1:
 		default:
 			c.malformed("data segment of kind %d", kind)
 		}
-		c.bytes(int(c.u32()))
+		content := c.bytes(int(c.u32()))
 		if c.err != nil {
 			return c.err
+		}
+		if w.shell != nil {
+			if offset != nil {
+				if err := w.shell.segment(offset, content); err != nil {
+					return err
+				}
+			}
+			kinds, passive = append(kinds, offset != nil), append(passive, content)
 		}
 	}
 	if c.end("data section"); c.err != nil {
 		return c.err
 	}
-	w.copy(secData)
+	switch {
+	case w.shell == nil:
+		w.copy(secData)
+	case w.m.dataCount >= 0:
+		w.section(secData, emptySegments(kinds, passive))
+	default: // no instruction names a segment
+	}
 	return nil
 }
 
