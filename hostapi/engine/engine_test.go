@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
@@ -63,7 +64,14 @@ func load(t testing.TB, e *engine.Engine, spec hostapi.Spec, wasm []byte) *engin
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.Close)
+	t.Cleanup(func() {
+		p.Close()
+		select {
+		case <-p.Done():
+		case <-time.After(10 * time.Second):
+			t.Errorf("%d instances of the plugin are still open", p.Instances())
+		}
+	})
 	return p
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/wasmta/wasmta/hostapi"
+	"github.com/wasmta/wasmta/hostapi/engine/meter"
 )
 
 // CallError is a call that failed. It costs the plugin this verdict and the
@@ -51,9 +52,10 @@ func (i *instance) explain(hook string, err error) *CallError {
 		fault, detail = hostapi.FaultRecursion, "its calls nest too deep"
 	case strings.HasPrefix(message, "wasm error: "):
 		detail = strings.TrimPrefix(message, "wasm error: ")
-		if i.memory.refused {
+		// wazero refuses what is beyond the limit without asking the allocator.
+		if held := int64(len(i.memory.buf)); i.memory.refused || held >= i.memory.limit/8*7 {
 			fault = hostapi.FaultMemory
-			detail += fmt.Sprintf(" after more memory was refused at %d MiB", len(i.memory.buf)>>20)
+			detail += fmt.Sprintf(" with %d MiB of memory, of %d MiB that it may have", held>>20, i.memory.limit>>20)
 		}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errBusy):
 		fault, detail = hostapi.FaultDeadline, message
@@ -79,6 +81,9 @@ func innermost(trace string) string {
 			break
 		}
 		name = strings.TrimPrefix(name, ".")
+		if strings.HasPrefix(name, meter.ImportModule) || strings.HasPrefix(name, "$") {
+			continue // the meter; a function without a name
+		}
 		if len(name) > 60 {
 			name = name[:60]
 		}

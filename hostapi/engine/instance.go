@@ -63,7 +63,7 @@ func (p *Plugin) instantiate(ctx context.Context) (i *instance, err error) {
 	}
 	i = &instance{plugin: p}
 	i.call = hostapi.NewCall(&p.guest, i)
-	i.memory = linear{budget: &p.engine.memory, limit: p.memory}
+	i.memory = linear{budget: &p.engine.memory, limit: p.memory, fuel: &i.left}
 	if !i.memory.reserve(p.minimum) {
 		p.leave()
 		return nil, p.fail("open", hostapi.FaultMemory, "all plugins together use %d MiB, of %d MiB that they may",

@@ -184,6 +184,7 @@ func (p *Plugin) probe(ctx context.Context) error {
 		return err
 	}
 	defer i.Close()
+	p.minimum = max(p.minimum, min(int64(len(i.memory.buf)), p.memory)) // saves the growing
 	if !p.report.Selftest {
 		return nil
 	}

@@ -32,16 +32,20 @@ type linear struct {
 	buf     []byte
 	taken   int64 // from the budget
 	limit   int64
-	refused bool // a growth was refused since the call began
+	refused bool   // a growth was refused since the call began
+	fuel    *int64 // pays for growing
 }
+
+// perUnit is the octets added for one unit of fuel.
+const perUnit = 16
 
 var (
 	_ experimental.MemoryAllocator = (*linear)(nil)
 	_ experimental.LinearMemory    = (*linear)(nil)
 )
 
-// reserve takes the minimum from the budget, before wazero asks for it: it
-// cannot be refused there.
+// reserve takes what an instance begins with from the budget, before wazero
+// asks for it: it cannot be refused there.
 func (l *linear) reserve(n int64) bool {
 	if n > l.limit || !l.budget.take(n) {
 		return false
@@ -62,7 +66,7 @@ func (l *linear) Reallocate(size uint64) []byte {
 	}
 	if n > int64(cap(l.buf)) {
 		// Growing page by page copies everything each time, so take more.
-		want := n
+		want := max(n, l.taken)
 		if l.buf != nil {
 			want = min(max(n, int64(cap(l.buf))*3/2/pageSize*pageSize), l.limit)
 		}
@@ -73,6 +77,9 @@ func (l *linear) Reallocate(size uint64) []byte {
 			}
 		}
 		l.taken = max(l.taken, want)
+		if l.buf != nil {
+			*l.fuel -= (n - int64(len(l.buf))) / perUnit
+		}
 		grown := make([]byte, n, want)
 		copy(grown, l.buf)
 		l.buf = grown

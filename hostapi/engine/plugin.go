@@ -23,7 +23,7 @@ type Plugin struct {
 	guest      hostapi.Guest
 
 	memory     int64 // octets of linear memory of an instance
-	minimum    int64 // that an instance begins with
+	minimum    int64 // that an instance begins with: at first as declared, then as found after mta1_init
 	depth      int32
 	concurrent int64
 	limits     [hook.Tick + 1]CallLimit
