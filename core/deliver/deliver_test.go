@@ -516,10 +516,43 @@ func TestConnectionIsUsedAgain(t *testing.T) {
 		if s.Connections() != 3 || s.Count() != 25 {
 			t.Errorf("%d connections, %d messages", s.Connections(), s.Count())
 		}
-		for _, m := range s.Messages() {
+		for i, m := range s.Messages() {
 			if string(m.Content) != header+body {
 				t.Fatalf("content %q", m.Content)
 			}
+			// Content goes along with the commands only where the connection cannot have gone meanwhile.
+			if first := i%10 == 0; (m.Chunks > 0) != (first && len(ext) == 2) {
+				t.Errorf("message %d with %v: %d chunks", i, ext, m.Chunks)
+			}
+		}
+	}
+}
+
+func TestIdleConnectionsAreBounded(t *testing.T) {
+	for _, o := range []deliver.Options{{MaxIdlePerServer: 2}, {MaxIdle: 2}} {
+		// All deliveries are at their end at the same time.
+		var here sync.WaitGroup
+		here.Add(6)
+		s := mailtest.ServeSMTP(t, mailtest.Script{Reply: func(c mailtest.Command) string {
+			if c.Verb == "." {
+				here.Done()
+				here.Wait()
+			}
+			return ""
+		}})
+		a := newAgent(t, o)
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() {
+				want(t, a.Deliver(t.Context(), []mail.NextHop{smtpTo(s)}, message(body, "b@y.test")), "sent 2.0.0")
+			})
+		}
+		wg.Wait()
+		for quits := 0; quits < 4; time.Sleep(time.Millisecond) {
+			quits = strings.Count(strings.Join(s.Commands(), "\n"), "QUIT")
+		}
+		if cmds := s.Commands(); strings.Count(strings.Join(cmds, "\n"), "QUIT") != 4 {
+			t.Errorf("%q", cmds)
 		}
 	}
 }
@@ -834,7 +867,13 @@ func TestMX(t *testing.T) {
 }
 
 func TestSessionLimit(t *testing.T) {
-	script := mailtest.Script{Address: "127.0.0.2:0", Replies: map[string]string{"RCPT": "451 4.7.1 Later"}}
+	for _, verb := range []string{"CONNECT", "EHLO", "RCPT", "."} {
+		t.Run(verb, func(t *testing.T) { testSessionLimit(t, verb) })
+	}
+}
+
+func testSessionLimit(t *testing.T, verb string) {
+	script := mailtest.Script{Address: "127.0.0.2:0", Replies: map[string]string{verb: "451 4.7.1 Later"}}
 	s := []*mailtest.SMTP{mailtest.ServeSMTP(t, script)}
 	dns := names{mx: map[string][]resolve.Exchange{"d.test": {{Host: "h.test"}}}, addrs: map[string][]string{"h.test": {"127.0.0.2"}}}
 	for i := 3; i < 6; i++ {
