@@ -112,16 +112,21 @@ func (k *checker) relay() {
 }
 
 // routes: without a route a local domain goes to its MX, which is this server.
+// A plugin may route it, so that with plugins this is only a warning.
 func (k *checker) routes() {
+	say, unless := k.fault, ""
+	if len(k.cfg.Plugins) > 0 {
+		say, unless = k.warn, " unless a plugin routes it"
+	}
 	for _, d := range k.cfg.LocalDomains {
 		i := routeOf(k.cfg.Routes, string(d))
 		switch {
 		case i < 0:
-			k.fault("", 0, "local_domains", "the local domain %q has no route: its mail would go to its MX, that is to this server, in a loop; "+
-				"add [[route]] with domains = [%q] and to = \"maildir:PATH\", \"lmtp:unix:PATH\" or another next hop", d, d)
+			say("", 0, "local_domains", "the local domain %q has no route: its mail goes to its MX, that is to this server, in a loop%s; "+
+				"add [[route]] with domains = [%q] and to = \"maildir:PATH\", \"lmtp:unix:PATH\" or another next hop", d, unless, d)
 		case k.cfg.Routes[i].To.Transport == mail.TransportMX && k.cfg.Routes[i].To.Host == "":
-			k.fault("route", i, "to", "the local domain %q is routed to its MX, that is to this server, in a loop; "+
-				"write to = \"maildir:PATH\", \"lmtp:unix:PATH\" or another next hop, or move it to relay_domains", d)
+			say("route", i, "to", "the local domain %q is routed to its MX, that is to this server, in a loop%s; "+
+				"write to = \"maildir:PATH\", \"lmtp:unix:PATH\" or another next hop, or move it to relay_domains", d, unless)
 		}
 	}
 }
