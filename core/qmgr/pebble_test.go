@@ -126,8 +126,12 @@ func TestOnPebbleAcrossARestart(t *testing.T) {
 	mu.Unlock()
 	options.Store = s
 	m = qmgr.New(options)
-	defer start(t, m)()
+	stop = start(t, m)
+	defer stop()
 	until(t, "delivery of the rest after a restart", func() bool { return s.Counts().Items == 0 })
+	stop() // so that every line is in the log
+	mu.Lock()
+	defer mu.Unlock()
 	for i := range n {
 		for _, to := range []string{fmt.Sprintf("ok%d@a.example", i), fmt.Sprintf("u%d@down.example", i)} {
 			if want := fmt.Sprintf("body %d \xff\r\n", i); bodies[to] != want {

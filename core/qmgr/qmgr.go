@@ -42,7 +42,7 @@ type Options struct {
 	MaxRefs        int           // items in memory; default 20,000
 	Drain          time.Duration // how long Run waits for attempts in flight when it ends; default 25 s
 
-	Rand func() float64 // in [0,1), for jitter; default math/rand
+	Rand func() float64 // in [0,1), for jitter, called concurrently; default math/rand
 }
 
 func (o Options) withDefaults() Options {
