@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -106,7 +107,7 @@ func (s *session) hello(verb, name string) string {
 	}
 	s.budget -= costIdle
 	s.abort(verb) // RFC 5321 4.1.4: as if by RSET
-	s.greeted, s.offered = false, nil
+	s.greeted, s.offered = false, 0
 	s.client.Helo, s.client.ESMTP = name, verb != "HELO"
 	list := s.extensions()
 	s.facts.Extensions = list
@@ -132,6 +133,7 @@ func (s *session) hello(verb, name string) string {
 		s.offered = offered(list, s.facts.Extensions)
 		s.reply = helloReply(s.opts.Hostname, s.facts.Extensions)
 	}
+	s.facts.Extensions = nil
 	if s.opts.Role == LMTP {
 		return engineLhlo
 	}
@@ -159,18 +161,42 @@ func keyword(extension string) string {
 	return strings.ToUpper(k)
 }
 
+// extension is one of those that change what we take.
+type extension uint8
+
+const (
+	extSize extension = 1 << iota
+	ext8BitMIME
+	extSMTPUTF8
+	extChunking
+	extDSN
+	extStartTLS
+)
+
 // offered are the extensions of ours that plugins left in the list. What they
 // added has no effect here.
-func offered(ours, list []string) map[string]bool {
-	m := make(map[string]bool, len(ours))
-	for _, e := range ours {
-		for _, l := range list {
-			if keyword(l) == keyword(e) {
-				m[keyword(e)] = true
-			}
+func offered(ours, list []string) (set extension) {
+	for _, l := range list {
+		k := keyword(l)
+		if !slices.ContainsFunc(ours, func(e string) bool { return keyword(e) == k }) {
+			continue
+		}
+		switch k {
+		case "SIZE":
+			set |= extSize
+		case "8BITMIME":
+			set |= ext8BitMIME
+		case "SMTPUTF8":
+			set |= extSMTPUTF8
+		case "CHUNKING":
+			set |= extChunking
+		case "DSN":
+			set |= extDSN
+		case "STARTTLS":
+			set |= extStartTLS
 		}
 	}
-	return m
+	return set
 }
 
 // Limits of the EHLO list that plugins may extend.
@@ -200,16 +226,20 @@ func helloReply(hostname string, list []string) string {
 	return b.String()
 }
 
+func (s *session) offers(e extension) bool { return s.offered&e != 0 }
+
 // parameter tells whether a parameter of MAIL or RCPT belongs to an extension
 // that was offered.
 func (s *session) parameter(keyword string) bool {
 	switch keyword {
-	case "SIZE", "SMTPUTF8":
-		return s.offered[keyword]
+	case "SIZE":
+		return s.offers(extSize)
+	case "SMTPUTF8":
+		return s.offers(extSMTPUTF8)
 	case "BODY":
-		return s.offered["8BITMIME"]
+		return s.offers(ext8BitMIME)
 	case "RET", "ENVID", "NOTIFY", "ORCPT":
-		return s.offered["DSN"]
+		return s.offers(extDSN)
 	}
 	return false
 }
@@ -306,7 +336,7 @@ func (s *session) startTLSCommand(arg string) string {
 		s.bad(mail.NewReply(502, "5.5.1", "TLS is not offered here"))
 	case !s.greeted:
 		s.bad(outOfOrder("Say EHLO first"))
-	case !s.offered["STARTTLS"]:
+	case !s.offers(extStartTLS):
 		s.bad(mail.NewReply(502, "5.5.1", "TLS is not offered here"))
 	case s.tx != nil:
 		s.bad(outOfOrder("A transaction is open already"))

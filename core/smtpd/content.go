@@ -26,6 +26,7 @@ type content struct {
 	header  []byte       // the header section; while it arrives, all there is
 	find    mail.HeaderScanner
 	inBody  bool
+	detach  bool // an empty line must stand between our field and the body
 	lines   gate.Lines
 	refusal *mail.Reply // decided; what still comes is thrown away
 	by      string      // the plugin that refused
@@ -175,29 +176,44 @@ func (c *content) take(p []byte) {
 		c.write(p)
 		return
 	}
-	c.header = append(c.header, p...)
 	// Without a line end there is nothing new to find.
-	if bytes.IndexByte(p, '\n') >= 0 {
+	found := bytes.IndexByte(p, '\n') >= 0
+	if len(c.header) == 0 && found {
+		if end, done := c.find.Scan(p, false); done { // the usual case
+			c.headerDone(bytes.Clone(p[:end]), p[end:])
+			return
+		}
+		found = false
+	}
+	c.header = append(c.header, p...)
+	if found {
 		if end, done := c.find.Scan(c.header, false); done {
-			c.headerDone(end)
+			c.headerDone(c.header[:end:end], c.header[end:])
 			return
 		}
 	}
 	if len(c.header) > mail.MaxHeaderBytes {
-		c.refuse(mail.NewReply(552, "5.3.4", "Header section is larger than this server takes"), "")
+		c.refuse(headerTooBig(), "")
 	}
 }
 
-// headerDone is called when the header section is complete.
-func (c *content) headerDone(end int) {
-	rest := c.header[end:]
-	c.header = c.header[:end:end]
+func headerTooBig() *mail.Reply {
+	return mail.NewReply(552, "5.3.4", "Header section is larger than this server takes")
+}
+
+// headerDone is called when the header section is complete; rest is the
+// beginning of the body.
+func (c *content) headerDone(header, rest []byte) {
+	c.header = header
 	c.inBody = true
-	if end > mail.MaxHeaderBytes {
-		c.refuse(mail.NewReply(552, "5.3.4", "Header section is larger than this server takes"), "")
+	// Without a header section, a first line that begins with a blank would
+	// become part of our Received field.
+	c.detach = len(header) == 0 && len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t')
+	if len(header) > mail.MaxHeaderBytes {
+		c.refuse(headerTooBig(), "")
 		return
 	}
-	h, err := mail.ParseHeader(c.header)
+	h, err := mail.ParseHeader(header)
 	if err != nil {
 		c.refuse(c.s.replyFor(err, "parse a header section"), "")
 		return
@@ -237,7 +253,7 @@ func (c *content) end() {
 	}
 	if c.refusal == nil && !c.inBody {
 		end, _ := c.find.Scan(c.header, true)
-		c.headerDone(end)
+		c.headerDone(c.header[:end:end], c.header[end:])
 	}
 }
 
@@ -275,6 +291,9 @@ func (s *session) settle(c *content) *mail.Reply {
 	id := c.draft.ID()
 	all := received(s.opts.Hostname, s.opts.Role == LMTP, id, &tx.Envelope)
 	all = append(all, header...)
+	if c.detach {
+		all = append(all, '\r', '\n')
+	}
 	size := int64(len(all)) + c.draft.Size()
 	if err := c.draft.Commit(s.server.ctx, tx.Envelope, all, tx.hold); err != nil {
 		return s.replyFor(err, "commit a message")

@@ -60,14 +60,15 @@ type session struct {
 	facts   hook.Session
 	chain   *hook.Conversation
 	release func()
+	unnamed bool       // a proxy did not say who the client is
 	counted netip.Addr // under which address the session is counted; invalid: not
 
 	opened   bool
-	began    bool   // the log was told
-	ended    string // why; empty: it goes on
-	linger   bool   // at the end, let the client read our last reply
-	offered  map[string]bool
-	greeted  bool // HELO, EHLO or LHLO was accepted
+	began    bool      // the log was told
+	ended    string    // why; empty: it goes on
+	linger   bool      // at the end, let the client read our last reply
+	offered  extension // in the reply to EHLO
+	greeted  bool      // HELO, EHLO or LHLO was accepted
 	budget   int
 	messages int
 	sequence int // of transactions
@@ -135,7 +136,10 @@ func (s *session) Next(reply []byte) (line string, err error) {
 			s.disagree(reply)
 			break
 		}
-		s.wire.Send(s.reply)
+		for range 1 + s.repeat {
+			s.wire.Send(s.reply)
+		}
+		s.repeat = 0
 	}
 	for s.ended == "" {
 		if s.budget <= 0 {
@@ -342,10 +346,19 @@ func (s *session) openProxy() bool {
 		s.ended = endProxy
 		return false
 	}
-	if remote, ok := wrapped.RemoteAddr().(*net.TCPAddr); ok {
-		s.client.Remote = addrPort(remote)
-		s.client.Local = addrPort(wrapped.LocalAddr())
+	if h.Command.IsLocal() {
+		// A health check, or a client of a kind that the proxy cannot name: it
+		// does not get the rights of the proxy.
+		s.unnamed = true
+		return true
 	}
+	remote, _, ok := h.TCPAddrs()
+	if !ok {
+		s.server.log.Warn("PROXY header without a TCP address", "proxy", s.client.Remote.String(), "session", s.client.Session)
+		s.ended = endProxy
+		return false
+	}
+	s.client.Remote, s.client.Local = addrPort(remote), addrPort(wrapped.LocalAddr())
 	return true
 }
 
@@ -368,7 +381,7 @@ func (s *session) startTLS() bool {
 		sum := sha256.Sum256(state.PeerCertificates[0].Raw)
 		s.client.TLS.Fingerprint = hex.EncodeToString(sum[:])
 	}
-	s.greeted, s.offered = false, nil
+	s.greeted, s.offered = false, 0
 	s.client.Helo, s.client.ESMTP = "", false
 	return true
 }
@@ -384,7 +397,7 @@ func (s *session) askTLS() bool {
 
 // trusted tells whether the client may send to anyone.
 func (s *session) trusted() bool {
-	return s.client.Auth != "" || contains(s.opts.RelayNetworks, s.client.Remote.Addr())
+	return s.client.Auth != "" || !s.unnamed && contains(s.opts.RelayNetworks, s.client.Remote.Addr())
 }
 
 // End is called once, when the engine is done. It is a method of gate.Driver.
@@ -469,8 +482,7 @@ func (e engineSession) call(agreed bool, f func() *mail.Reply) (err error) {
 	if s.ended != "" {
 		return closing
 	}
-	s.reply, s.code = strings.Repeat(r.Lines(), 1+s.repeat), 250
-	s.repeat = 0
+	s.reply, s.code = r.Lines(), 250
 	if r.Class() == 2 {
 		return nil
 	}

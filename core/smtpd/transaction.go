@@ -251,7 +251,7 @@ func (s *session) bdatCommand(arg string) string {
 		}
 	}
 	switch {
-	case s.tx == nil || !s.offered["CHUNKING"]:
+	case s.tx == nil || !s.offers(extChunking):
 		// Follows from a refused chunk in a pipelined batch.
 		s.budget -= costIdle
 		return refuse(outOfOrder("Say MAIL and RCPT first"))

@@ -127,6 +127,22 @@ func TestContentIsNotChanged(t *testing.T) {
 	}
 }
 
+// A first line that begins with a blank does not continue our Received field.
+func TestABodyCannotContinueTheReceivedField(t *testing.T) {
+	h := start(t, nil, nil)
+	c := h.dial().hello()
+	for _, content := range []string{" id forged\r\n", "\tforged", "\t\r\nx: y\r\n"} {
+		n := len(h.intake.all())
+		c.envelope()
+		c.send(fmt.Sprintf("BDAT %d LAST\r\n%s", len(content), content))
+		c.want("250")
+		m := h.intake.all()[n]
+		if !strings.HasSuffix(m.Header, "\r\n\r\n") || m.Body != content {
+			t.Errorf("%q: header %q, body %q", content, m.Header, m.Body)
+		}
+	}
+}
+
 // Row 1, fault 7: a stall inside the body ends the connection, and what comes
 // later is not read as commands.
 func TestAStallInTheBodyCloses(t *testing.T) {
@@ -463,6 +479,20 @@ func TestProxyProtocol(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		c := h.dial()
 		c.send("EHLO client.test\r\n")
+		if l := c.line(); l != closed {
+			t.Errorf("%q", l)
+		}
+	})
+	t.Run("no client has the rights of the proxy", func(t *testing.T) {
+		h := start(t, nil, func(o *smtpd.Options) { o.ProxyNetworks, o.RelayNetworks = loopback, loopback })
+		for _, header := range []string{"PROXY UNKNOWN\r\n", "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"} {
+			c := h.dial()
+			c.send(header)
+			c.hello().do("MAIL FROM:<>", "250")
+			c.do("RCPT TO:<x@else.test>", "550 5.7.1")
+		}
+		c := h.dial() // version 2, unix addresses
+		c.send("\r\n\r\n\x00\r\nQUIT\n\x21\x31\x00\xd8" + strings.Repeat("a", 216))
 		if l := c.line(); l != closed {
 			t.Errorf("%q", l)
 		}
@@ -814,7 +844,7 @@ func TestIdleSessionsAreSmall(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	each := (after.HeapAlloc - before.HeapAlloc + after.StackInuse - before.StackInuse) / n
-	t.Logf("%d octets for each idle session, its client included", each)
+	t.Logf("%d octets for each idle session, %d of it stack, its client included", each, (after.StackInuse-before.StackInuse)/n)
 	if each > 40<<10 {
 		t.Errorf("%d octets for each idle session", each)
 	}

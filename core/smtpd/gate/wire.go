@@ -62,7 +62,10 @@ type Limits struct {
 	Write   time.Duration // one write of replies
 }
 
-var bodyBuffers = sync.Pool{New: func() any { return new([bodyBuffer]byte) }}
+var (
+	lineBuffers = sync.Pool{New: func() any { return new([lineBuffer]byte) }}
+	bodyBuffers = sync.Pool{New: func() any { return new([bodyBuffer]byte) }}
+)
 
 // Wire is the connection of a client. It belongs to one goroutine, except for
 // Drain and Kill.
@@ -73,7 +76,7 @@ type Wire struct {
 
 	buf    []byte // octets r to w are unread
 	r, w   int
-	pooled *[bodyBuffer]byte // buf, when it is from the pool
+	pooled any // buf, when it is from a pool: a pointer to its array
 	small  [waitBuffer]byte
 	out    []byte // replies not sent yet
 	rerr   error  // of reading; final
@@ -133,15 +136,16 @@ func (w *Wire) unread() []byte { return w.buf[w.r:w.w] }
 // resize moves the unread octets to a buffer of another size.
 func (w *Wire) resize(size int) {
 	var buf []byte
-	var pooled *[bodyBuffer]byte
+	var pooled any
 	switch size {
 	case waitBuffer:
 		buf = w.small[:]
+	case lineBuffer:
+		p := lineBuffers.Get().(*[lineBuffer]byte)
+		buf, pooled = p[:], p
 	case bodyBuffer:
-		pooled = bodyBuffers.Get().(*[bodyBuffer]byte)
-		buf = pooled[:]
-	default:
-		buf = make([]byte, size)
+		p := bodyBuffers.Get().(*[bodyBuffer]byte)
+		buf, pooled = p[:], p
 	}
 	n := copy(buf, w.unread())
 	w.release()
@@ -149,10 +153,13 @@ func (w *Wire) resize(size int) {
 }
 
 func (w *Wire) release() {
-	if w.pooled != nil {
-		bodyBuffers.Put(w.pooled)
-		w.pooled, w.buf, w.r, w.w = nil, nil, 0, 0
+	switch p := w.pooled.(type) {
+	case *[lineBuffer]byte:
+		lineBuffers.Put(p)
+	case *[bodyBuffer]byte:
+		bodyBuffers.Put(p)
 	}
+	w.pooled, w.buf, w.r, w.w = nil, w.small[:0], 0, 0
 }
 
 // fill reads once, at least one octet, after sending what waits to be sent:
