@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -26,8 +25,7 @@ func (c *checkCmd) Run(e *env) error {
 	if err != nil {
 		return exit{exConfig, err}
 	}
-	k := checker{e: e, cfg: cfg, path: c.Config}
-	k.text, _ = os.ReadFile(c.Config) // for places only
+	k := checker{e: e, cfg: cfg}
 	k.relay()
 	k.routes()
 	k.certificate(time.Now())
@@ -46,53 +44,20 @@ func (c *checkCmd) Run(e *env) error {
 type checker struct {
 	e      *env
 	cfg    *config.Config
-	path   string
-	text   []byte
 	faults int
 }
 
-// fault says what is wrong at a key; see place.
-func (k *checker) fault(table string, n int, key, format string, args ...any) {
+// fault says what is wrong at a key, such as "plugin.0.module".
+func (k *checker) fault(key, format string, args ...any) {
 	k.faults++
-	k.say(table, n, key, fmt.Sprintf(format, args...))
+	k.say(k.cfg.Fault(key, format, args...))
 }
 
-func (k *checker) warn(table string, n int, key, format string, args ...any) {
-	k.say(table, n, key, "warning: "+fmt.Sprintf(format, args...))
+func (k *checker) warn(key, format string, args ...any) {
+	k.say(k.cfg.Fault(key, "warning: "+format, args...))
 }
 
-func (k *checker) say(table string, n int, key, what string) {
-	at := config.Error{File: k.path, What: what}
-	at.Line, at.Column = place(k.text, table, n, key)
-	fmt.Fprintln(k.e.err, visible(at.Error()))
-}
-
-var tableHeader = regexp.MustCompile(`^\s*\[+\s*([A-Za-z0-9_.-]+)\s*\]+`)
-
-// place finds a key of the nth table of that name in TOML text, "" for the
-// top; without the key, the table. 0, 0: not found.
-func place(text []byte, table string, n int, key string) (line, column int) {
-	want := regexp.MustCompile(`^\s*` + regexp.QuoteMeta(key) + `\s*=`)
-	current, seen := "", 0
-	number := 0
-	for l := range strings.Lines(string(text)) {
-		number++
-		indent := len(l) - len(strings.TrimLeft(l, " \t"))
-		if m := tableHeader.FindStringSubmatch(l); m != nil {
-			if current = m[1]; current == table {
-				if seen == n {
-					line, column = number, indent+strings.Index(l[indent:], table)+1
-				}
-				seen++
-			}
-			continue
-		}
-		if current == table && (table == "" || seen == n+1) && want.MatchString(l) {
-			return number, indent + 1
-		}
-	}
-	return line, column
-}
+func (k *checker) say(e *config.Error) { fmt.Fprintln(k.e.err, visible(e.Error())) }
 
 // relay: a network of all addresses makes an open relay, which is found and
 // used within hours.
@@ -104,9 +69,9 @@ func (k *checker) relay() {
 		}
 		switch {
 		case bits == 0:
-			k.fault("", 0, "relay_networks", "relay_networks has %q, all addresses there are: this would be an open relay; write the networks of your own clients", p.Prefix)
+			k.fault("relay_networks", "relay_networks has %q, all addresses there are: this would be an open relay; write the networks of your own clients", p.Prefix)
 		case bits < 8 && !p.Addr().IsPrivate():
-			k.warn("", 0, "relay_networks", "relay_networks has %q, %d bits of %d: whoever is in there may send to anyone through this server", p.Prefix, bits, all)
+			k.warn("relay_networks", "relay_networks has %q, %d bits of %d: whoever is in there may send to anyone through this server", p.Prefix, bits, all)
 		}
 	}
 }
@@ -122,10 +87,10 @@ func (k *checker) routes() {
 		i := routeOf(k.cfg.Routes, string(d))
 		switch {
 		case i < 0:
-			say("", 0, "local_domains", "the local domain %q has no route: its mail goes to its MX, that is to this server, in a loop%s; "+
+			say("local_domains", "the local domain %q has no route: its mail goes to its MX, that is to this server, in a loop%s; "+
 				"add [[route]] with domains = [%q] and to = \"maildir:PATH\", \"lmtp:unix:PATH\" or another next hop", d, unless, d)
 		case k.cfg.Routes[i].To.Transport == mail.TransportMX && k.cfg.Routes[i].To.Host == "":
-			say("route", i, "to", "the local domain %q is routed to its MX, that is to this server, in a loop%s; "+
+			say(fmt.Sprintf("route.%d.to", i), "the local domain %q is routed to its MX, that is to this server, in a loop%s; "+
 				"write to = \"maildir:PATH\", \"lmtp:unix:PATH\" or another next hop, or move it to relay_domains", d, unless)
 		}
 	}
@@ -156,27 +121,27 @@ func (k *checker) certificate(now time.Time) {
 		if errors.As(err, &file) && file.Path == t.Key || strings.Contains(err.Error(), "key") {
 			key = "key"
 		}
-		k.fault("tls", 0, key, "certificate %q with key %q: %v", t.Certificate, t.Key, err)
+		k.fault("tls."+key, "certificate %q with key %q: %v", t.Certificate, t.Key, err)
 		return
 	}
 	leaf := pair.Leaf
 	if leaf == nil {
 		if leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
-			k.fault("tls", 0, "certificate", "certificate %q: %v", t.Certificate, err)
+			k.fault("tls.certificate", "certificate %q: %v", t.Certificate, err)
 			return
 		}
 	}
 	day := leaf.NotAfter.UTC().Format("2006-01-02")
 	switch left := leaf.NotAfter.Sub(now); {
 	case left <= 0:
-		k.warn("tls", 0, "certificate", "certificate %q expired on %s", t.Certificate, day)
+		k.warn("tls.certificate", "certificate %q expired on %s", t.Certificate, day)
 	case left < expiresSoon:
-		k.warn("tls", 0, "certificate", "certificate %q expires on %s, in %s", t.Certificate, day, count(int(left.Hours()/24), "day"))
+		k.warn("tls.certificate", "certificate %q expires on %s, in %s", t.Certificate, day, count(int(left.Hours()/24), "day"))
 	case now.Before(leaf.NotBefore):
-		k.warn("tls", 0, "certificate", "certificate %q is not valid before %s", t.Certificate, leaf.NotBefore.UTC().Format(time.RFC3339))
+		k.warn("tls.certificate", "certificate %q is not valid before %s", t.Certificate, leaf.NotBefore.UTC().Format(time.RFC3339))
 	}
 	if err := leaf.VerifyHostname(k.cfg.Hostname); err != nil {
-		k.warn("tls", 0, "certificate", "certificate %q is not for hostname %q", t.Certificate, k.cfg.Hostname)
+		k.warn("tls.certificate", "certificate %q is not for hostname %q", t.Certificate, k.cfg.Hostname)
 	}
 }
 
@@ -188,7 +153,7 @@ func (k *checker) dataDir() {
 		info, err := os.Stat(dir)
 		switch {
 		case err == nil && !info.IsDir():
-			k.fault("", 0, "data_dir", "data_dir %q: %q is not a directory", k.cfg.DataDir, dir)
+			k.fault("data_dir", "data_dir %q: %q is not a directory", k.cfg.DataDir, dir)
 			return
 		case err == nil:
 			probe, err := os.MkdirTemp(dir, ".wasmta-check-*")
@@ -200,11 +165,11 @@ func (k *checker) dataDir() {
 				if dir != k.cfg.DataDir {
 					what = "cannot be created"
 				}
-				k.fault("", 0, "data_dir", "data_dir %q %s by this user: %v", k.cfg.DataDir, what, err)
+				k.fault("data_dir", "data_dir %q %s by this user: %v", k.cfg.DataDir, what, err)
 			}
 			return
 		case !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir):
-			k.fault("", 0, "data_dir", "data_dir %q: %v", k.cfg.DataDir, err)
+			k.fault("data_dir", "data_dir %q: %v", k.cfg.DataDir, err)
 			return
 		}
 		dir = filepath.Dir(dir)
@@ -219,7 +184,7 @@ func (k *checker) plugins() {
 			err = k.e.loadPlugin(k.e.ctx, spec)
 		}
 		if err != nil {
-			k.fault("plugin", i, "module", "%s", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+			k.fault(fmt.Sprintf("plugin.%d.module", i), "%s", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 		}
 	}
 }

@@ -85,7 +85,7 @@ func newServer(t *testing.T, tags, body string) *server {
 	s := &server{t: t, binary: program(t, tags), addr: freeAddr(t), log: new(logBuffer)}
 	dir := t.TempDir()
 	s.config = filepath.Join(dir, "wasmta.toml")
-	head := fmt.Sprintf("hostname = \"mx.test\"\ndata_dir = \"data\"\nrelay_networks = [\"127.0.0.0/8\"]\n")
+	head := "hostname = \"mx.test\"\ndata_dir = \"data\"\nrelay_networks = [\"127.0.0.0/8\"]\n"
 	tail := fmt.Sprintf("\n[[listener]]\nname = \"mx\"\naddress = %q\n[limits]\nsessions_per_address = 1000\n%s", s.addr, body)
 	if err := os.WriteFile(s.config, []byte(head+tail), 0o600); err != nil {
 		t.Fatal(err)

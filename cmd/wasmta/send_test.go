@@ -132,15 +132,3 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
-
-func FuzzPlace(f *testing.F) {
-	f.Add([]byte("a = 1\n[[plugin]]\nmodule = 2\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		lines := bytes.Count(text, []byte("\n")) + 1
-		for _, table := range []string{"", "plugin"} {
-			if line, column := place(text, table, 0, "module"); line < 0 || line > lines || column < 0 || (line == 0) != (column == 0) {
-				t.Errorf("%q: %d:%d of %d lines", table, line, column, lines)
-			}
-		}
-	})
-}

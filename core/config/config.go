@@ -23,6 +23,9 @@ const MaxFileSize = 4 << 20
 type Config struct {
 	Path string `toml:"-"` // of the file, absolute
 
+	file string // as it was named, for errors
+	at   map[string]position
+
 	Hostname      string   `toml:"hostname"` // default: the machine's name
 	DataDir       string   `toml:"data_dir"` // absolute after Load
 	LocalDomains  []Domain `toml:"local_domains"`
@@ -181,11 +184,12 @@ func Parse(data []byte, path, dir string) (*Config, error) {
 	if err := d.Decode(c); err != nil {
 		return nil, decodeError(err, path)
 	}
-	p := &checker{file: path, at: positions(data)}
+	c.file, c.at = path, positions(data)
+	p := checker{config: c}
 	c.Path = filepath.Join(dir, filepath.Base(path))
 	c.defaults()
 	c.resolve(dir)
-	c.check(p)
+	c.check(&p)
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
 	}
@@ -295,29 +299,31 @@ func hasDomain(list []Domain, domain string) bool {
 	return false
 }
 
-// checker collects faults with their places.
-type checker struct {
-	file string
-	at   map[string]position
-	errs []error
+// Fault is an error at a key such as "listener.0.address"; a key that is not in
+// the file is reported at its nearest parent.
+func (c *Config) Fault(key, format string, args ...any) *Error {
+	e := &Error{File: c.file, What: fmt.Sprintf(format, args...)}
+	for {
+		if pos, ok := c.at[key]; ok {
+			e.Line, e.Column = pos.line, pos.column
+			return e
+		}
+		dot := strings.LastIndexByte(key, '.')
+		if dot < 0 {
+			return e
+		}
+		key = key[:dot]
+	}
 }
 
-// fault reports what is wrong at a key such as "listener.0.address"; a key
-// that is not in the file is reported at its nearest parent.
+// checker collects faults.
+type checker struct {
+	config *Config
+	errs   []error
+}
+
 func (p *checker) fault(key, format string, args ...any) {
-	e := &Error{File: p.file, What: fmt.Sprintf(format, args...)}
-	for k := key; ; {
-		if pos, ok := p.at[k]; ok {
-			e.Line, e.Column = pos.line, pos.column
-			break
-		}
-		dot := strings.LastIndexByte(k, '.')
-		if dot < 0 {
-			break
-		}
-		k = k[:dot]
-	}
-	p.errs = append(p.errs, e)
+	p.errs = append(p.errs, p.config.Fault(key, format, args...))
 }
 
 func (c *Config) check(p *checker) {
