@@ -320,6 +320,9 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 		r := &t.rcpts[i]
 		r.result, r.answered, r.program, r.by = results[n], true, program(hops[0].Transport), ""
 		r.mayExpire, r.tried, r.attempted = sound, began, began
+		if r.result.Outcome == mail.Held && t.hold == "" {
+			t.hold = "held by the delivery agent: " + r.result.Reply.Text
+		}
 	}
 	worst := results[0]
 	for _, res := range results {

@@ -178,6 +178,14 @@ func (m *Manager) release(e *entry) {
 // reached records how an attempt at a next hop ended: ok tells that something
 // answered there, dead that nothing could be reached.
 func (m *Manager) reached(h *hop, ok, dead bool, began time.Time, last mail.Result) {
+	if pause := m.judge(h, ok, dead, began, last); pause > 0 {
+		m.log.Warn("next hop suspended: it cannot be reached", "nexthop", h.key.String(), "seconds", int(pause.Seconds()), "reason", last.Reply.String())
+	}
+}
+
+// judge is reached without the log; pause is how long the next hop is suspended
+// from now on, zero if that does not change.
+func (m *Manager) judge(h *hop, ok, dead bool, began time.Time, last mail.Result) (pause time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -191,12 +199,13 @@ func (m *Manager) reached(h *hop, ok, dead bool, began time.Time, last mail.Resu
 		h.failures++
 		h.failed, h.last = began, last
 		if h.failures < suspendAfter || h.suspended(now) {
-			return // those that were under way when it was suspended say nothing new
+			return 0 // those that were under way when it was suspended say nothing new
 		}
 		h.pause = min(max(2*h.pause, firstPause), maxPause)
 		h.until = now.Add(h.pause)
-		m.log.Warn("next hop suspended: it cannot be reached", "nexthop", h.key.String(), "seconds", int(h.pause.Seconds()), "reason", last.Reply.String())
+		return h.pause
 	}
+	return 0
 }
 
 // advance gives free slots to who waits, or sends all away if the next hop is

@@ -304,10 +304,12 @@ func (m *Manager) drop(e *entry) {
 		close(e.done)
 		e.done = nil
 	}
-	if n := len(m.known); n < m.opts.MaxRefs/2 && m.room != nil {
+	n := len(m.known)
+	if n < max(m.opts.MaxRefs/2, 1) && m.room != nil {
 		close(m.room)
 		m.room = nil
-	} else if n < max(m.opts.MaxRefs/4, 1) && (m.starved || !m.rescan.IsZero()) {
+	}
+	if n < max(m.opts.MaxRefs/4, 1) && (m.starved || !m.rescan.IsZero()) {
 		m.poke()
 	}
 }

@@ -410,6 +410,57 @@ func TestNextHopDownAndBack(t *testing.T) {
 	})
 }
 
+func TestADeadNextHopExpiresItsMailWithFewConnections(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{})
+		b.agent.answer = func(_ context.Context, hop mail.NextHop, msg *mail.Message) []mail.Result {
+			if hop.Host == "dead.example" {
+				time.Sleep(30 * time.Second)
+				return same(msg, down)
+			}
+			return same(msg, sent)
+		}
+		b.run()
+		const n = 300
+		for i := range n {
+			b.submit(fmt.Sprintf("u%d@dead.example", i))
+		}
+		b.sleep(6 * 24 * time.Hour)
+		if b.left() != 0 {
+			t.Errorf("%d left", b.left())
+		}
+		failed := 0
+		for _, a := range b.agent.notices() {
+			if strings.Contains(a.body, "Action: failed\r\nStatus: 4.4.7") && strings.Contains(a.body, "connection refused") {
+				failed++
+			}
+		}
+		if failed != n || len(b.agent.notices()) != 2*n {
+			t.Errorf("%d of %d were reported as failed, %d notifications", failed, n, len(b.agent.notices()))
+		}
+		if c := len(b.agent.mails()); c > 20*n {
+			t.Errorf("%d connections to a dead next hop", c)
+		} else {
+			t.Log(c, "connections")
+		}
+	})
+}
+
+func TestTheAgentMayHold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{})
+		b.agent.answer = func(_ context.Context, _ mail.NextHop, msg *mail.Message) []mail.Result {
+			return same(msg, mail.Result{Outcome: mail.Held, Reply: *mail.NewReply(450, "4.3.0", "odd mailbox")})
+		}
+		b.run()
+		ref := b.submit("bob@example.net")[0]
+		b.sleep(24 * time.Hour)
+		if it := b.item(ref); !it.Held || it.Reason != "held by the delivery agent: odd mailbox" || len(b.agent.list()) != 1 {
+			t.Errorf("%+v", it)
+		}
+	})
+}
+
 func TestSlowNextHopDoesNotBlockOthers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := newBench(t, qmgr.Options{MaxRefs: 640, Attempts: 40, AttemptsPerHop: 10})
