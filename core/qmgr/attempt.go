@@ -112,14 +112,15 @@ func (m *Manager) process(e *entry) {
 	ended = true // the entry is no longer ours; what is left is closing
 }
 
-// knownHop is the next hop if it is known without reading the message, so that
-// an item that has to wait costs next to nothing.
+// knownHop is the next hop if it is known, or very likely, before the message is
+// read and plugins are asked, so that an item that has to wait costs next to
+// nothing.
 func (t *task) knownHop(chain hook.Chain) (mail.NextHop, bool) {
 	if p := t.item.Pinned; p != nil {
 		return *p, !strings.Contains(p.Host, "{") && (p.Transport != mail.TransportMX || p.Host != "")
 	}
 	if chain.Has(hook.Route) {
-		return mail.NextHop{}, false
+		return t.m.usual(t.item.Domain)
 	}
 	return t.m.opts.Router.Table.ByDomain(t.item.Domain)
 }
@@ -174,6 +175,7 @@ func (t *task) run(ctx context.Context) {
 	})
 	if ev != nil {
 		t.keep(ev, all)
+		m.routed(t.item.Domain, d.Groups)
 	}
 	if d.Action != hook.Continue && d.Action != hook.Accept {
 		t.verdict(all, d.Action, d.Reply, d.By, d.Failed)

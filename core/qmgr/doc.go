@@ -19,8 +19,13 @@
 // is busy waits in a queue of that next hop and holds neither a slot nor a
 // plugin meanwhile: routing is asked again when its turn comes, so that route,
 // attempt and result of one attempt are answered by one generation. Higher
-// Priority goes first there. A queue that grows too long is cut by moving the
-// due time of the item to when its turn is to be expected.
+// Priority goes first there. When memory gets short, a queue that grows too long
+// is cut by moving the due time of the item to when its turn is to be expected.
+//
+// So that an item that has to wait is not routed twice, it waits first when its
+// next hop is certain (no plugin routes, and the table needs only the domain) or
+// very likely (plugins have sent the last items of its domain the same way, and
+// that next hop works). What plugins say in the end is what counts.
 //
 // A next hop that could not be reached three times in a row, counting only
 // attempts that ended before any SMTP reply, is suspended for 60 s, then one

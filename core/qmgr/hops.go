@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/route"
 )
 
 const (
@@ -14,9 +15,15 @@ const (
 	// firstPause and maxPause bound how long it is suspended.
 	firstPause = time.Minute
 	maxPause   = 10 * time.Minute
-	// maxParked is the share of Options.MaxRefs that may wait for one next hop,
-	// so that a few slow ones leave room for everybody else.
+	// maxParked is the share of Options.MaxRefs that may wait for one next hop
+	// when memory is getting short, so that a few slow ones leave room for
+	// everybody else.
 	maxParked = 16
+	// steady is how many items of a domain must have been routed alike by
+	// plugins before the next is expected to go there too.
+	steady = 16
+	// maxHabits is how many domains are remembered for that.
+	maxHabits = 10_000
 	// maxIdleHops is how many next hops are remembered for their failures only.
 	maxIdleHops = 10_000
 )
@@ -86,6 +93,45 @@ func (m *Manager) hopAt(key mail.NextHop) *hop {
 	return h
 }
 
+// habit is where plugins sent the items of a domain lately.
+type habit struct {
+	key   mail.NextHop
+	times int // in a row
+}
+
+// usual is where an item of a domain will most likely be routed by plugins. It
+// is only used to wait for a slot before they are asked rather than after, and
+// only for next hops that work.
+func (m *Manager) usual(domain string) (mail.NextHop, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := m.habits[domain]
+	if u.times < steady {
+		return mail.NextHop{}, false
+	}
+	h := m.hops[u.key]
+	return u.key, h == nil || h.failures == 0
+}
+
+// routed notes where an item of a domain was routed.
+func (m *Manager) routed(domain string, groups []route.Group) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(groups) != 1 || len(groups[0].Hops) == 0 {
+		delete(m.habits, domain)
+		return
+	}
+	u, key := m.habits[domain], groups[0].Hops[0]
+	if u.key != key {
+		u = habit{key: key}
+	}
+	if u.times == 0 && len(m.habits) >= maxHabits {
+		clear(m.habits)
+	}
+	u.times = min(u.times+1, steady)
+	m.habits[domain] = u
+}
+
 // admission is the answer to who wants a slot.
 type admission uint8
 
@@ -114,7 +160,7 @@ func (m *Manager) admit(e *entry, key mail.NextHop) (admission, *hop, time.Durat
 		h.active++
 		e.hop = h
 		return granted, h, 0
-	case len(h.queue) >= max(m.opts.MaxRefs/maxParked, 1):
+	case len(h.queue) >= max(m.opts.MaxRefs/maxParked, 1) && len(m.known) >= m.opts.MaxRefs/4:
 		return crowded, h, h.later(now)
 	}
 	e.state = parked

@@ -39,7 +39,7 @@ type Options struct {
 	Attempts       int           // at the same time; default 200
 	AttemptsPerHop int           // of these to one next hop; default 20
 	AttemptLimit   time.Duration // after which an attempt is cancelled; default 1 h
-	MaxRefs        int           // items in memory; default 20,000
+	MaxRefs        int           // items in memory; default 100,000, some 15 MB
 	Drain          time.Duration // how long Run waits for attempts in flight when it ends; default 25 s
 
 	Rand func() float64 // in [0,1), for jitter, called concurrently; default math/rand
@@ -71,7 +71,7 @@ func (o Options) withDefaults() Options {
 	}
 	num(&o.Attempts, 200)
 	num(&o.AttemptsPerHop, 20)
-	num(&o.MaxRefs, 20_000)
+	num(&o.MaxRefs, 100_000)
 	if o.Rand == nil {
 		o.Rand = rand.Float64
 	}
@@ -112,9 +112,10 @@ type Manager struct {
 	scanned  fifo                 // ready, from the due index
 	turn     bool                 // whose turn it is among handed and scanned
 	hops     map[mail.NextHop]*hop
-	active   int           // entries that workers have
-	seq      uint64        // of the last entry parked
-	room     chan struct{} // closed when there is room again; nil: nobody waits
+	habits   map[string]habit // by domain
+	active   int              // entries that workers have
+	seq      uint64           // of the last entry parked
+	room     chan struct{}    // closed when there is room again; nil: nobody waits
 
 	cursor  queue.Mark // the index has been read up to here
 	horizon time.Time  // and this was the time of the last reading
@@ -154,6 +155,8 @@ func New(o Options) *Manager {
 		kick:  make(chan struct{}, 1),
 		known: make(map[queue.Ref]*entry),
 		hops:  make(map[mail.NextHop]*hop),
+
+		habits: make(map[string]habit),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m

@@ -927,6 +927,52 @@ func TestOneChainForEachAttempt(t *testing.T) {
 	})
 }
 
+func TestPluginsThatRouteAreAskedOnceAlsoWhenTheNextHopIsBusy(t *testing.T) {
+	for name, c := range map[string]struct {
+		hops int
+		most int // times that routing is asked for 200 messages
+	}{"one next hop for the domain": {1, 230}, "several, in turn": {4, 400}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var asked atomic.Int32
+				b := newBench(t, qmgr.Options{AttemptsPerHop: 2, Source: policy(func(e *hook.Event) (hook.Verdict, error) {
+					asked.Add(1)
+					return hook.Verdict{}, e.EditDelivery(func(d *hook.Delivery) error {
+						d.NextHops = []mail.NextHop{{Transport: mail.TransportSMTP, Host: "h.example", Port: uint16(1 + int(e.Delivery.ID)%c.hops)}}
+						return nil
+					})
+				}, hook.FailTemporary, hook.Route)})
+				b.agent.answer = func(_ context.Context, hop mail.NextHop, msg *mail.Message) []mail.Result {
+					if c.hops > 1 && hop.Port == 1 {
+						time.Sleep(time.Minute)
+					}
+					time.Sleep(time.Second)
+					return same(msg, sent)
+				}
+				b.run()
+				for i := range 200 {
+					b.submit(fmt.Sprintf("u%d@example.net", i))
+					b.sleep(10 * time.Millisecond)
+				}
+				b.sleep(100 * time.Second)
+				others := 0
+				for _, a := range b.agent.mails() {
+					if c.hops == 1 || a.hops[0].Port != 1 {
+						others++
+					}
+				}
+				if want := 200 - 200/4*(c.hops-1)/3; others < want {
+					t.Errorf("%d messages were sent, want %d: a slow next hop of the same domain is in the way", others, want)
+				}
+				b.sleep(time.Hour)
+				if n := int(asked.Load()); n > c.most || b.left() != 0 || b.agent.hopPeak > 2 {
+					t.Errorf("asked %d times, %d left, peak %d", n, b.left(), b.agent.hopPeak)
+				}
+			})
+		})
+	}
+}
+
 func TestPanicOrNonsenseOfTheAgentOnlyDefers(t *testing.T) {
 	for name, answer := range map[string]func(*mail.Message) []mail.Result{
 		"panic":          func(*mail.Message) []mail.Result { panic("boom") },
