@@ -224,6 +224,25 @@ func TestTLSVerdict(t *testing.T) {
 	}
 }
 
+// 421 means that the connection closes, whoever says it and where.
+func TestEvery421Closes(t *testing.T) {
+	bye := hook.Verdict{Action: hook.Defer, Reply: mail.NewReply(421, "4.7.0", "come back later")}
+	for _, stage := range []hook.Stage{hook.Ehlo, hook.Mail, hook.Rcpt, hook.Data, hook.Headers, hook.Message} {
+		h := with(t, func(*hook.Event) hook.Verdict { return bye }, stage)
+		c := h.dial()
+		c.send("")
+		for _, s := range []string{"", "EHLO client.test\r\n", "MAIL FROM:<>\r\n", "RCPT TO:<b@ours.test>\r\n", "DATA\r\n", "x: y\r\n.\r\n"} {
+			c.send(s)
+			if r := c.reply(); strings.HasPrefix(r, "421 4.7.0 come back") {
+				break
+			}
+		}
+		if l := c.line(); l != closed {
+			t.Errorf("%s: %q", stage, l)
+		}
+	}
+}
+
 func TestCommandVerdicts(t *testing.T) {
 	h := with(t, func(e *hook.Event) hook.Verdict {
 		switch e.Verb {

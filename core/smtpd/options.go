@@ -126,6 +126,7 @@ type Options struct {
 	// EarlyTalkerDelay is how long an MX listener waits, before its banner,
 	// for a client that talks too soon; such a client gets 554 5.5.1. With 0
 	// it only looks at what has arrived by then; negative: it does not look.
+	// RelayNetworks are not held to it.
 	EarlyTalkerDelay time.Duration
 
 	Source hook.Source

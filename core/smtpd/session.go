@@ -140,6 +140,7 @@ func (s *session) Next(reply []byte) (line string, err error) {
 			s.wire.Send(s.reply)
 		}
 		s.repeat = 0
+		s.closeOn421(s.reply)
 	}
 	for s.ended == "" {
 		if s.budget <= 0 {
@@ -178,7 +179,18 @@ func (s *session) readError(err error) {
 }
 
 // answer sends a reply of ours, in the order of the commands.
-func (s *session) answer(r *mail.Reply) { s.wire.Send(r.Lines()) }
+func (s *session) answer(r *mail.Reply) {
+	s.wire.Send(r.Lines())
+	s.closeOn421(r.Lines())
+}
+
+// closeOn421 keeps the promise of that code (RFC 5321 4.2.1), whoever chose it.
+func (s *session) closeOn421(reply string) {
+	if s.ended == "" && strings.HasPrefix(reply, "421") {
+		s.ended = endPolicy
+		s.linger = true
+	}
+}
 
 // bad answers a command that is malformed, unknown or out of order.
 func (s *session) bad(r *mail.Reply) {
@@ -203,7 +215,7 @@ func (s *session) hangUp(reason string, r *mail.Reply) {
 	}
 	s.ended = reason
 	s.linger = true
-	s.answer(r)
+	s.wire.Send(r.Lines())
 }
 
 // drop ends the session as a Drop verdict says.
@@ -324,7 +336,7 @@ func (s *session) open() {
 	if s.client.TLS != nil && !s.askTLS() {
 		return
 	}
-	if d := s.opts.EarlyTalkerDelay; s.opts.Role == MX && !s.opts.ImplicitTLS && d >= 0 && s.wire.Await(d) {
+	if d := s.opts.EarlyTalkerDelay; s.opts.Role == MX && !s.opts.ImplicitTLS && d >= 0 && !s.trusted() && s.wire.Await(d) {
 		r := mail.NewReply(554, "5.5.1", "Client talks before it is greeted")
 		s.refused("CONNECT", r, nil, "")
 		s.hangUp(endEarly, r)

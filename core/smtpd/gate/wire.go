@@ -101,6 +101,9 @@ func (w *Wire) Layer(f func(net.Conn) net.Conn) { w.conn = f(w.conn) }
 // Send queues a reply, which must have its CR LF. An error shows at the next
 // read.
 func (w *Wire) Send(reply string) {
+	if w.werr != nil {
+		return
+	}
 	w.out = append(w.out, reply...)
 	if len(w.out) > maxReplyBacklog {
 		_ = w.Flush()
@@ -202,6 +205,9 @@ func (w *Wire) fill(deadline time.Time) error {
 // ReadCommand reads one command line and returns it without its CR LF. A
 // [LineError] concerns this line only; any other error is final.
 func (w *Wire) ReadCommand() (string, error) {
+	if w.rerr == nil {
+		w.rerr = w.werr
+	}
 	if w.rerr != nil {
 		return "", w.rerr
 	}
