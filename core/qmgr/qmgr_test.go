@@ -1148,7 +1148,7 @@ func TestStoreFaultsLoseNothing(t *testing.T) {
 				}
 				b.run()
 				b.submit("bob@example.net")
-				b.commit(queue.CommitOptions{Due: time.Now().Add(10 * time.Second)}, "carol@example.net")
+				b.m.Enqueue(b.commit(queue.CommitOptions{Due: time.Now().Add(10 * time.Second)}, "carol@example.net"))
 				b.sleep(10 * time.Minute)
 				if b.left() != 0 {
 					t.Errorf("%d left", b.left())
@@ -1157,6 +1157,62 @@ func TestStoreFaultsLoseNothing(t *testing.T) {
 					t.Errorf("%d attempts for two messages: an outcome that cannot be recorded yet is kept", n)
 				}
 			})
+		})
+	}
+}
+
+func TestRandomFaultsLoseNothing(t *testing.T) {
+	for range 5 {
+		bubble(t, func(t *testing.T) {
+			var calm atomic.Bool
+			trouble := func(percent int) bool { return !calm.Load() && rand.IntN(100) < percent }
+			b := newBench(t, qmgr.Options{MaxRefs: 30, Attempts: 6, AttemptsPerHop: 2, Rand: rand.Float64, Source: policy(func(e *hook.Event) (hook.Verdict, error) {
+				if trouble(5) {
+					panic("trap")
+				}
+				return hook.Verdict{}, nil
+			}, hook.FailTemporary, hook.Route, hook.Attempt, hook.Result)})
+			b.store.fault = func(string, queue.Ref) error {
+				if trouble(5) {
+					return queue.ErrStorage
+				}
+				return nil
+			}
+			b.agent.answer = func(_ context.Context, _ mail.NextHop, msg *mail.Message) []mail.Result {
+				time.Sleep(rand.N(2 * time.Second))
+				switch {
+				case trouble(5):
+					panic("boom")
+				case trouble(20):
+					return same(msg, down)
+				case trouble(20):
+					return same(msg, greyed)
+				}
+				return same(msg, sent)
+			}
+			b.run()
+			const n = 200
+			for i := range n {
+				b.submit(fmt.Sprintf("u%d@d%d.example", i, i%7), fmt.Sprintf("v%d@e%d.example", i, i%3))
+				time.Sleep(rand.N(time.Second))
+			}
+			b.sleep(2 * time.Hour)
+			calm.Store(true)
+			b.sleep(24 * time.Hour)
+			got := make(map[string]int)
+			for _, m := range regexp.MustCompile(`to=<([uv]\d+)@.*status=sent`).FindAllStringSubmatch(b.log.String(), -1) {
+				got[m[1]]++
+			}
+			if s := b.m.Snapshot(); b.left() != 0 || s.Active+s.Ready+s.Parked != 0 {
+				t.Errorf("%d left, %+v", b.left(), s)
+			}
+			for i := range n {
+				for _, to := range []string{fmt.Sprintf("u%d", i), fmt.Sprintf("v%d", i)} {
+					if got[to] != 1 {
+						t.Errorf("%s was delivered %d times", to, got[to])
+					}
+				}
+			}
 		})
 	}
 }
