@@ -28,6 +28,7 @@ type content struct {
 	inBody  bool
 	detach  bool // an empty line must stand between our field and the body
 	lines   gate.Lines
+	normal  bool        // bad line ends are corrected, not refused
 	refusal *mail.Reply // decided; what still comes is thrown away
 	by      string      // the plugin that refused
 }
@@ -35,6 +36,7 @@ type content struct {
 // newContent begins a draft.
 func (s *session) newContent() (*content, error) {
 	c := &content{s: s, limit: s.tx.SizeLimit}
+	c.normal = s.opts.BareLF == BareLFNormalize || s.opts.BareLF == BareLFDefault && (s.opts.Role != MX || s.trusted())
 	s.tx.Envelope.Client = s.client
 	s.tx.Envelope.Client.Arrived = time.Now()
 	if s.tx.discard != "" {
@@ -134,7 +136,7 @@ func (c *content) add(p []byte) {
 	if c.refusal != nil {
 		return
 	}
-	if c.s.opts.BareLF == BareLFNormalize {
+	if c.normal {
 		p = c.lines.Normalize(p)
 	} else {
 		c.lines.Check(p)
@@ -145,7 +147,7 @@ func (c *content) add(p []byte) {
 
 func (c *content) checkLines() {
 	bad := c.lines.Found
-	if c.s.opts.BareLF == BareLFNormalize {
+	if c.normal {
 		bad &= gate.NUL
 	}
 	switch {

@@ -73,9 +73,10 @@ func ParseRole(s string) (Role, error) {
 type BareLF uint8
 
 const (
-	// BareLFDefault is BareLFReject for MX, where such content comes from
-	// broken or hostile software, and BareLFNormalize for Submission and
-	// LMTP, where a program or our own side hands over text files.
+	// BareLFDefault is BareLFReject for strangers at an MX, where such content
+	// comes from broken or hostile software. It is BareLFNormalize for
+	// RelayNetworks and authenticated clients, and for Submission and LMTP:
+	// there a program, or our own side, hands over a text file.
 	BareLFDefault   BareLF = iota
 	BareLFReject           // 550 5.6.0 at the end of data
 	BareLFNormalize        // LF becomes CR LF, CR becomes a blank
@@ -167,12 +168,6 @@ func (o *Options) complete() error {
 	}
 	if o.RelayDomains == nil {
 		o.RelayDomains = none
-	}
-	if o.BareLF == BareLFDefault {
-		o.BareLF = BareLFNormalize
-		if o.Role == MX {
-			o.BareLF = BareLFReject
-		}
 	}
 	orDefault(&o.MaxSize, 50<<20)
 	orDefault(&o.MaxRecipients, 1000)

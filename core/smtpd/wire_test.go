@@ -143,6 +143,45 @@ func TestABodyCannotContinueTheReceivedField(t *testing.T) {
 	}
 }
 
+// Row 12: whose line ends are refused, and whose corrected.
+func TestBareLF(t *testing.T) {
+	const content = "x: y\n\n.\na\rb\r\r\n\nc\r\n.\n\r\n"
+	const normal = "x: y\r\n\r\n.\r\na b \r\n\r\nc\r\n\r\n\r\n"
+	for name, c := range map[string]struct {
+		edit func(*smtpd.Options)
+		want string
+	}{
+		"a stranger":       {nil, "550 5.6.0"},
+		"a relay client":   {func(o *smtpd.Options) { o.RelayNetworks = loopback }, "250"},
+		"submission":       {func(o *smtpd.Options) { o.Role = smtpd.Submission }, "250"},
+		"always reject":    {func(o *smtpd.Options) { o.BareLF, o.RelayNetworks = smtpd.BareLFReject, loopback }, "550 5.6.0"},
+		"always normalize": {func(o *smtpd.Options) { o.BareLF = smtpd.BareLFNormalize }, "250"},
+	} {
+		if edit := c.edit; c.want != "250" {
+			c.edit = func(o *smtpd.Options) {
+				o.ErrorBudget = 1000
+				if edit != nil {
+					edit(o)
+				}
+			}
+		}
+		h := start(t, newPipeListener(), c.edit)
+		k := h.dial().hello()
+		for cut := range len(content) {
+			k.envelope()
+			k.do("DATA", "354")
+			k.send(content[:cut])
+			k.send(content[cut:])
+			k.do(".", c.want)
+		}
+		for _, m := range h.intake.all() {
+			if m.content() != normal {
+				t.Errorf("%s: %q, want %q", name, m.content(), normal)
+			}
+		}
+	}
+}
+
 // Row 1, fault 7: a stall inside the body ends the connection, and what comes
 // later is not read as commands.
 func TestAStallInTheBodyCloses(t *testing.T) {
