@@ -1,6 +1,7 @@
 package smtpd_test
 
 import (
+	"crypto/tls"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,7 +15,8 @@ import (
 // The dialogues of testdata/*.txt. One line each:
 //
 //	# a comment
-//	@ role=lmtp size=1000 recipients=3 budget=50 barelf=normalize tls   options of the server
+//	@ role=lmtp size=1000 recipients=3 budget=50 barelf=normalize   options of the server
+//	@ clear         not played over TLS
 //	C: text         the client sends text and CR LF
 //	C" "text\r"     the client sends a quoted Go string as it is
 //	S: text         the server sends a line that begins with text
@@ -23,8 +25,8 @@ import (
 //	X               the server closes
 //	= 2             so many messages were committed in the end
 //
-// Each is played three times over fresh connections: line by line; octet by
-// octet; and, after the banner, in one write.
+// Each is played five times over fresh connections: line by line; octet by
+// octet; after the banner, in one write; and the first and last over TLS.
 type step struct {
 	kind byte // C, S, ~, !, X
 	text string
@@ -35,6 +37,7 @@ type dialogue struct {
 	edit    func(*smtpd.Options)
 	steps   []step
 	commits int
+	clear   bool
 }
 
 func readDialogue(t *testing.T, name string) dialogue {
@@ -76,6 +79,7 @@ func readDialogue(t *testing.T, name string) dialogue {
 			t.Fatalf("%s: unknown mark %q", at, mark)
 		}
 	}
+	d.clear = strings.Contains(words, "clear")
 	d.edit = func(o *smtpd.Options) {
 		for word := range strings.FieldsSeq(words) {
 			key, value, _ := strings.Cut(word, "=")
@@ -93,8 +97,7 @@ func readDialogue(t *testing.T, name string) dialogue {
 				o.ErrorBudget = n
 			case "barelf":
 				o.BareLF = map[string]smtpd.BareLF{"reject": smtpd.BareLFReject, "normalize": smtpd.BareLFNormalize}[value]
-			case "tls":
-				o.TLS, _ = testTLS(t)
+			case "clear":
 			default:
 				t.Fatalf("%s: unknown option %q", name, key)
 			}
@@ -108,19 +111,31 @@ func TestDialogues(t *testing.T) {
 	if err != nil || len(files) < 20 {
 		t.Fatalf("%d dialogues, %v", len(files), err)
 	}
+	server, trust := testTLS(t)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			d := readDialogue(t, file)
 			for _, mode := range []string{"by line", "by octet", "in one write"} {
-				t.Run(mode, func(t *testing.T) { d.play(t, mode) })
+				t.Run(mode, func(t *testing.T) { d.play(t, mode, nil, nil) })
+				if mode != "by octet" && !d.clear {
+					t.Run(mode+" over TLS", func(t *testing.T) { d.play(t, mode, server, trust) })
+				}
 			}
 		})
 	}
 }
 
-func (d dialogue) play(t *testing.T, mode string) {
-	h := start(t, newPipeListener(), d.edit)
-	c := h.dial()
+func (d dialogue) play(t *testing.T, mode string, server, trust *tls.Config) {
+	l := newPipeListener()
+	h := start(t, l, func(o *smtpd.Options) {
+		d.edit(o)
+		o.TLS, o.ImplicitTLS = server, server != nil
+	})
+	conn := l.dial()
+	if trust != nil {
+		conn = tls.Client(conn, trust)
+	}
+	c := newClient(t, conn)
 	greeted := false
 	for i, s := range d.steps {
 		if s.kind == 'C' {

@@ -159,6 +159,8 @@ func (o *Options) complete() error {
 		return errors.New("implicit TLS needs a TLS configuration")
 	case o.MaxSize < 0 || o.MaxRecipients < 0 || o.MinRate < 0 || o.ErrorBudget < 0:
 		return errors.New("a limit is negative")
+	case o.MaxSize > 1<<40:
+		return errors.New("the limit of size is over a tebibyte")
 	case o.MaxRecipients > hook.MaxRecipients:
 		return fmt.Errorf("the limit of recipients is over %d", hook.MaxRecipients)
 	}
