@@ -608,6 +608,7 @@ func FuzzHostCalls(f *testing.F) {
 	f.Add(uint8(9), []byte("X-A: b\r\nSubject: c\n\x08\x02\x00\xff\xff"))
 	list := Functions()
 	f.Fuzz(func(t *testing.T, stage uint8, program []byte) {
+		program = program[:min(len(program), 2048)]
 		e := event(hook.Stage(stage) % (hook.Tick + 1))
 		h := newHost(t, Grant{Envelope: Write, Headers: Write, Body: Read, AuthPassword: true, AttrsRead: []string{"a/*"}}, e)
 		copy(h.m, program)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -55,15 +56,15 @@ func (c *callContext) Value(key any) any {
 	return nil
 }
 
-// instantiate makes an instance, which runs the start function if there is
-// one.
+// instantiate makes an instance: a copy of the image, or before there is one
+// an instance with nothing in its memory.
 func (p *Plugin) instantiate(ctx context.Context) (i *instance, err error) {
 	if err := p.enter(); err != nil {
 		return nil, err
 	}
 	i = &instance{plugin: p}
 	i.call = hostapi.NewCall(&p.guest, i)
-	i.memory = linear{budget: &p.engine.memory, limit: p.memory, fuel: &i.left}
+	i.memory = linear{budget: &p.engine.memory, limit: p.memory, fuel: &i.left, image: p.image}
 	if !i.memory.reserve(p.minimum) {
 		p.leave()
 		return nil, p.fail("open", hostapi.FaultMemory, "all plugins together use %d MiB, of %d MiB that they may",
@@ -88,6 +89,11 @@ func (p *Plugin) instantiate(ctx context.Context) (i *instance, err error) {
 	i.ctx.Context = experimental.WithMemoryAllocator(ctx, &i.memory)
 	i.ctx.starting = true
 	mod, err := p.runtime.InstantiateModule(&i.ctx, p.compiled, p.module)
+	if err == nil && p.image != nil {
+		if err = p.image.resume(p, mod); err != nil {
+			err = errors.Join(err, mod.Close(ctx))
+		}
+	}
 	i.ctx.starting = false
 	i.flush()
 	i.finish()
@@ -199,11 +205,8 @@ func (i *instance) hand() {
 }
 
 // refuel is called by a guest whose fuel is used up.
-func refuel(ctx context.Context, mod api.Module, _ []uint64) {
+func refuel(ctx context.Context, _ api.Module, _ []uint64) {
 	i := ctx.(*callContext).instance
-	if i.fuel == nil { // in the start function
-		i.fuel = mod.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
-	}
 	i.left += int64(i.fuel.Get())
 	if i.left < 0 {
 		i.outOfFuel()

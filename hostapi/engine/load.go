@@ -48,12 +48,11 @@ func (e *Engine) Load(ctx context.Context, spec hostapi.Spec, wasm []byte) (*Plu
 		return fail(StepAuthorise, err)
 	}
 	limits.MemoryPages = int(p.memory / pageSize)
-	code, err := meter.Rewrite(wasm, limits)
-	if err != nil {
+	if p.shell, err = meter.Split(wasm, limits); err != nil {
 		return fail(StepCompile, err)
 	}
 	p.depth = int32(limits.Depth)
-	if err := p.prepare(ctx, code); err != nil {
+	if err := p.prepare(ctx, p.shell.Code); err != nil {
 		return fail(StepCompile, errors.New(oneLine(err.Error())))
 	}
 	if err := p.probe(ctx); err != nil {
@@ -173,6 +172,7 @@ func (p *Plugin) prepare(ctx context.Context, code []byte) error {
 	if err != nil {
 		return errors.Join(err, p.runtime.Close(ctx))
 	}
+	p.shell.Code = nil // the compiled one is what counts from now on
 	p.module = wazero.NewModuleConfig().WithName("").WithStartFunctions()
 	return nil
 }
@@ -184,7 +184,7 @@ func (p *Plugin) probe(ctx context.Context) error {
 		return err
 	}
 	defer i.Close()
-	p.minimum = max(p.minimum, min(int64(len(i.memory.buf)), p.memory)) // saves the growing
+	p.capture(i)
 	if !p.report.Selftest {
 		return nil
 	}

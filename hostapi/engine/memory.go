@@ -32,8 +32,10 @@ type linear struct {
 	buf     []byte
 	taken   int64 // from the budget
 	limit   int64
-	refused bool   // a growth was refused since the call began
-	fuel    *int64 // pays for growing
+	refused bool    // a growth was refused since the call began
+	fuel    *int64  // pays for growing
+	image   *image  // what the memory begins as; nil: zeros
+	pooled  *[]byte // the image's buffer, while it is in use
 }
 
 // perUnit is the octets added for one unit of fuel.
@@ -64,6 +66,10 @@ func (l *linear) Reallocate(size uint64) []byte {
 		l.refused = true
 		return nil
 	}
+	if l.buf == nil && l.image != nil {
+		l.pooled = l.image.buffer()
+		l.buf = *l.pooled
+	}
 	if n > int64(cap(l.buf)) {
 		// Growing page by page copies everything each time, so take more.
 		want := max(n, l.taken)
@@ -83,6 +89,7 @@ func (l *linear) Reallocate(size uint64) []byte {
 		grown := make([]byte, n, want)
 		copy(grown, l.buf)
 		l.buf = grown
+		l.recycle()
 	}
 	l.buf = l.buf[:n]
 	return l.buf
@@ -91,6 +98,16 @@ func (l *linear) Reallocate(size uint64) []byte {
 // Free is called when the instance is closed, or by the engine when it was
 // never made.
 func (l *linear) Free() {
+	l.recycle()
 	l.budget.give(l.taken)
 	l.taken, l.buf = 0, nil
+}
+
+// recycle gives the buffer back to the image when nothing refers to it any
+// more.
+func (l *linear) recycle() {
+	if l.pooled != nil {
+		l.image.buffers.Put(l.pooled)
+		l.pooled = nil
+	}
 }

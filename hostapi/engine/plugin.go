@@ -11,6 +11,7 @@ import (
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/abi"
+	"github.com/wasmta/wasmta/hostapi/engine/meter"
 )
 
 // Plugin is one generation of a plugin, ready to serve. It is safe for
@@ -28,6 +29,9 @@ type Plugin struct {
 	concurrent int64
 	limits     [hook.Tick + 1]CallLimit
 	initial    CallLimit
+
+	shell *meter.Shell
+	image *image // nil: while it is made, and where there can be none
 
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
@@ -204,13 +208,21 @@ func (p *Plugin) refill() {
 	}()
 }
 
-// start makes an instance and initialises it.
+// start makes an instance that has initialised itself, or is a copy of one that
+// has.
 func (p *Plugin) start(ctx context.Context) (*instance, error) {
 	i, err := p.instantiate(ctx)
 	if err != nil {
 		return nil, err
 	}
+	if p.image != nil {
+		return i, nil
+	}
 	limit := p.initial
+	if err := p.initialise(ctx, i); err != nil {
+		i.Close()
+		return nil, err
+	}
 	if p.report.initialize {
 		if _, err := i.run(ctx, "init", i.mod.ExportedFunction(abi.ExportInitialize), nil, limit); err != nil {
 			i.Close()

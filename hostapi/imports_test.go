@@ -1,0 +1,67 @@
+package hostapi_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// What may be imported where, below hostapi and, for wazero, in the whole tree.
+func TestImports(t *testing.T) {
+	const module = "github.com/wasmta/wasmta/"
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != root && strings.HasPrefix(d.Name(), ".") {
+			return filepath.SkipDir
+		}
+		rel, _ := filepath.Rel(root, path)
+		rel = filepath.ToSlash(rel)
+		if !strings.HasSuffix(rel, ".go") || rel == "zz_deps.go" || strings.Contains(rel, "/testdata/") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		within := func(dir string) bool { return strings.HasPrefix(rel, dir+"/") }
+		test := strings.HasSuffix(rel, "_test.go")
+		for _, i := range f.Imports {
+			p, _ := strconv.Unquote(i.Path.Value)
+			bad := func(why string) { t.Errorf("%s imports %s: %s", rel, p, why) }
+			own, ours := strings.CutPrefix(p, module)
+			switch {
+			case strings.HasPrefix(p, "github.com/tetratelabs/wazero"):
+				if !within("hostapi") {
+					bad("only hostapi knows wazero")
+				} else if !within("hostapi/engine") && !within("hostapi/conformance") {
+					bad("only hostapi/engine drives wazero")
+				}
+			case !within("hostapi"):
+			case strings.HasPrefix(p, "github.com/cockroachdb/pebble") && !within("hostapi/state"):
+				bad("plugin memory is the business of hostapi/state")
+			case within("hostapi/abi") && !test && strings.Contains(p, "."):
+				bad("the contract imports nothing, so that it compiles for guests")
+			case ours && strings.HasPrefix(own, "core/") && own != "core/mail" && own != "core/hook" && !test:
+				bad("the sandbox knows core/mail and core/hook only")
+			case ours && !test && !strings.HasPrefix(own, "core/") && !strings.HasPrefix(own, "hostapi"):
+				bad("hostapi stands on core/mail and core/hook")
+			case !ours && !within("hostapi/engine") && strings.Contains(p, ".") && !test && !within("hostapi/manager") && !within("hostapi/state"):
+				bad("the host functions need the standard library only")
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
