@@ -211,10 +211,10 @@ func producers(data []byte) map[string][]string {
 		data = data[n:]
 		return oneLine(s), true
 	}
-	fields, ok := number()
+	fields, _ := number()
 	for range min(fields, limit) {
-		var name string
-		if name, ok = str(); !ok {
+		name, ok := str()
+		if !ok {
 			break
 		}
 		values, more := number()
