@@ -35,12 +35,12 @@ const probeLoop = "\x00asm\x01\x00\x00\x00" +
 func (e *Engine) calibrate() error {
 	const turns, runs = 100_000, 5
 	ctx := context.Background()
-	code, err := meter.Rewrite([]byte(probeLoop), meter.Limits{})
+	shell, err := meter.Split([]byte(probeLoop), meter.Limits{})
 	if err != nil {
 		return err
 	}
-	p := &Plugin{engine: e, spec: hostapi.Spec{Name: "calibration"}, memory: pageSize, minimum: pageSize, concurrent: 1, done: make(chan struct{})}
-	if err := p.prepare(ctx, code); err != nil {
+	p := &Plugin{engine: e, spec: hostapi.Spec{Name: "calibration"}, memory: pageSize, minimum: pageSize, concurrent: 1, done: make(chan struct{}), shell: shell}
+	if err := p.prepare(ctx); err != nil {
 		return err
 	}
 	defer p.Close()

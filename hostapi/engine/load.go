@@ -52,7 +52,7 @@ func (e *Engine) Load(ctx context.Context, spec hostapi.Spec, wasm []byte) (*Plu
 		return fail(StepCompile, err)
 	}
 	p.depth = int32(limits.Depth)
-	if err := p.prepare(ctx, p.shell.Code); err != nil {
+	if err := p.prepare(ctx); err != nil {
 		return fail(StepCompile, errors.New(oneLine(err.Error())))
 	}
 	if err := p.probe(ctx); err != nil {
@@ -163,11 +163,11 @@ func identity(hash string, s *hostapi.Spec) (string, error) {
 }
 
 // prepare compiles the metered code in a runtime of its own.
-func (p *Plugin) prepare(ctx context.Context, code []byte) error {
+func (p *Plugin) prepare(ctx context.Context) error {
 	p.runtime = wazero.NewRuntimeWithConfig(ctx, p.engine.config)
 	err := link(ctx, p.runtime)
 	if err == nil {
-		p.compiled, err = p.engine.compile(ctx, p.runtime, code)
+		p.compiled, err = p.engine.compile(ctx, p.runtime, p.shell.Code)
 	}
 	if err != nil {
 		return errors.Join(err, p.runtime.Close(ctx))
