@@ -92,7 +92,7 @@ func outOfOrder(text string) *mail.Reply { return mail.NewReply(503, "5.5.1", te
 
 // pass keeps the reply for a line that the engine answers with 250.
 func (s *session) pass(line string, r *mail.Reply) string {
-	s.reply, s.code = r.Lines(), 250
+	s.reply, s.code, s.times = r.Lines(), 250, 1
 	return line
 }
 
@@ -127,7 +127,7 @@ func (s *session) hello(verb, name string) string {
 		return s.silent(engineRset)
 	}
 	s.greeted = true
-	s.code = 250
+	s.code, s.times = 250, 1
 	s.reply = "250 " + s.opts.Hostname + "\r\n"
 	if s.client.ESMTP {
 		s.offered = offered(list, s.facts.Extensions)
@@ -143,7 +143,7 @@ func (s *session) hello(verb, name string) string {
 // silent is a line for the engine whose reply the client does not get, because
 // it has one already.
 func (s *session) silent(line string) string {
-	s.reply, s.code = "", 250
+	s.reply, s.code, s.times = "", 250, 0
 	return line
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
@@ -82,37 +81,21 @@ func (s *session) receive(body *gate.Body, last bool) *mail.Reply {
 	if last {
 		c.end()
 	}
+	s.times = s.replies(last)
 	r := c.refusal
 	switch {
-	case r != nil:
-		s.charge(r, costBad)
-		s.refused("DATA", r, nil, c.by)
-		return s.closeContent(r, last, "refused")
-	case !last:
+	case r == nil && !last:
 		return mail.NewReply(250, "2.0.0", "Ok: chunk received")
+	case r == nil:
+		r = s.settle(c)
 	}
-	r = s.settle(c)
 	if r.Class() != 2 {
 		s.charge(r, costBad)
 		s.refused("DATA", r, nil, c.by)
-		return s.closeContent(r, true, "refused")
+		s.abort("refused")
+		return r
 	}
-	return s.closeContent(r, true, "")
-}
-
-// closeContent ends the transaction; reason is that of its abort, empty if it
-// was a success. An LMTP client gets the reply once for each recipient that
-// was taken (RFC 2033 4.2).
-func (s *session) closeContent(r *mail.Reply, last bool, reason string) *mail.Reply {
-	taken := s.tx.taken
-	if reason != "" {
-		s.abort(reason)
-	} else {
-		s.finish()
-	}
-	if s.opts.Role == LMTP && last {
-		s.repeat = taken - 1
-	}
+	s.finish()
 	return r
 }
 
@@ -320,7 +303,7 @@ func unique(list []mail.Recipient) []mail.Recipient {
 	out := make([]mail.Recipient, 0, len(list))
 	for _, r := range list {
 		key := r.ForwardPath
-		key.Domain = strings.ToLower(key.Domain)
+		key.Domain = key.DomainKey()
 		if !seen[key] && !key.IsNull() {
 			seen[key] = true
 			out = append(out, r)

@@ -20,7 +20,8 @@ import (
 // committed has an end of data in the input, each its own; there are no more
 // replies than lines and chunks in the input can explain; every reply is well-formed;
 // nothing was sent to a recipient that is not ours; and the session and the
-// engine agreed to the end (start looks at the log).
+// engine agreed to the end (start looks at the log). Each run makes a server, so
+// give -fuzzminimizetime 1x.
 func FuzzSession(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil {

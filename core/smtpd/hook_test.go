@@ -99,6 +99,7 @@ func TestVerdicts(t *testing.T) {
 		then    string // "closed", "refused": nothing queued, "queued", "held" or "gone": 250 and not queued
 	}{
 		{hook.Connect, hook.Verdict{Action: hook.Accept}, "220 mx.test", "queued"},
+		{hook.Connect, hook.Verdict{Action: hook.Accept, Reply: reply(220, "", "welcome\nfriend")}, "220-welcome\n220 friend", "queued"},
 		{hook.Connect, hook.Verdict{Action: hook.Reject}, "554 5.7.1 Rejected", "closed"},
 		{hook.Connect, hook.Verdict{Action: hook.Defer}, "421 4.7.1", "closed"},
 		{hook.Connect, hook.Verdict{Action: hook.Drop, NoReply: true}, closed, "closed"},

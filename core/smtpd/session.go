@@ -76,14 +76,14 @@ type session struct {
 	tx *transaction // nil: none
 
 	// What the engine was told and is to answer.
-	asked  bool
-	code   int    // the engine's reply must have this code
-	reply  string // what the client gets in its place
-	repeat int    // how many times more
-	path   mail.Path
-	mailp  mail.MailParams
-	rcptp  mail.RcptParams
-	body   *gate.Body // of a last chunk; nil: DATA
+	asked bool
+	code  int    // the engine's reply must have this code
+	reply string // what the client gets in its place
+	times int    // so often
+	path  mail.Path
+	mailp mail.MailParams
+	rcptp mail.RcptParams
+	body  *gate.Body // of a last chunk; nil: DATA
 }
 
 func (s *Server) newSession(raw net.Conn) *session {
@@ -136,10 +136,9 @@ func (s *session) Next(reply []byte) (line string, err error) {
 			s.disagree(reply)
 			break
 		}
-		for range 1 + s.repeat {
+		for range s.times {
 			s.wire.Send(s.reply)
 		}
-		s.repeat = 0
 		s.closeOn421(s.reply)
 	}
 	for s.ended == "" {
@@ -329,9 +328,13 @@ func (s *session) open() {
 	if s.opts.Role == LMTP {
 		s.facts.Banner = s.opts.Hostname + " LMTP"
 	}
-	if o := s.ask(&hook.Event{Stage: hook.Connect}); o.Action != hook.Continue && o.Action != hook.Accept {
+	o := s.ask(&hook.Event{Stage: hook.Connect})
+	if o.Action != hook.Continue && o.Action != hook.Accept {
 		s.drop("CONNECT", o, hook.Connect)
 		return
+	}
+	if o.Action == hook.Accept && o.Reply != nil && o.Reply.Code == 220 {
+		s.facts.Banner = o.Reply.Text
 	}
 	if s.client.TLS != nil && !s.askTLS() {
 		return
@@ -490,6 +493,7 @@ func (e engineSession) call(agreed bool, f func() *mail.Reply) (err error) {
 		s.disagree(nil)
 		return closing
 	}
+	s.times = 1
 	r := f()
 	if s.ended != "" {
 		return closing

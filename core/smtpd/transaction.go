@@ -232,7 +232,7 @@ func (s *session) bdatCommand(arg string) string {
 		s.hangUp(endErrors, mail.NewReply(501, "5.5.4", "Syntax is BDAT size [LAST]; closing connection"))
 		return ""
 	}
-	refuse := func(r *mail.Reply) string {
+	refuse := func(r *mail.Reply, times int) string {
 		if n > s.maxRead() {
 			s.hangUp(endErrors, r)
 			return ""
@@ -242,7 +242,9 @@ func (s *session) bdatCommand(arg string) string {
 			switch _, err := body.Next(); err {
 			case nil:
 			case io.EOF:
-				s.answer(r)
+				for range times {
+					s.answer(r)
+				}
 				return s.afterRefusal()
 			default:
 				s.bodyError(err)
@@ -254,10 +256,10 @@ func (s *session) bdatCommand(arg string) string {
 	case s.tx == nil || !s.offers(extChunking):
 		// Follows from a refused chunk in a pipelined batch.
 		s.budget -= costIdle
-		return refuse(outOfOrder("Say MAIL and RCPT first"))
+		return refuse(outOfOrder("Say MAIL and RCPT first"), 1)
 	case s.tx.content == nil:
 		if r := s.openContent("BDAT"); r != nil {
-			return refuse(r)
+			return refuse(r, 1)
 		}
 		if s.ended != "" {
 			return ""
@@ -272,18 +274,28 @@ func (s *session) bdatCommand(arg string) string {
 		r := mail.ReplyTooBig()
 		s.charge(r, costBad)
 		s.refused("BDAT", r, nil, "")
+		times := s.replies(last)
 		s.abort("refused")
-		return refuse(r)
+		return refuse(r, times)
 	}
-	s.body = s.wire.Chunk(n)
 	if last {
+		s.body = s.wire.Chunk(n)
 		return engineData // the engine knows one way for a message to end
 	}
-	if r := s.receive(s.body, false); r != nil && s.ended == "" {
+	if r := s.receive(s.wire.Chunk(n), false); r != nil && s.ended == "" {
 		s.answer(r)
 		return s.afterRefusal()
 	}
 	return ""
+}
+
+// replies is how many a command that brings content gets: under LMTP, if it
+// ends the message, one for each recipient that was taken (RFC 2033 4.2, 4.3).
+func (s *session) replies(last bool) int {
+	if s.opts.Role == LMTP && last {
+		return s.tx.taken
+	}
+	return 1
 }
 
 // chunkCost makes a flood of empty chunks end.
