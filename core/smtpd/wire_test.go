@@ -466,7 +466,6 @@ func TestImplicitTLS(t *testing.T) {
 	var stages []string
 	h := start(t, nil, func(o *smtpd.Options) {
 		o.TLS, o.ImplicitTLS, o.Role = server, true, smtpd.Submission
-		o.Timeouts.Handshake = 100 * time.Millisecond
 		o.Source = plugin(func(e *hook.Event) hook.Verdict {
 			stages = append(stages, e.Stage.String())
 			return hook.Verdict{}
@@ -483,6 +482,10 @@ func TestImplicitTLS(t *testing.T) {
 		t.Errorf("stages %v", stages)
 	}
 	// A client that never begins the handshake blocks nobody and is closed.
+	h = start(t, nil, func(o *smtpd.Options) {
+		o.TLS, o.ImplicitTLS = server, true
+		o.Timeouts.Handshake = 100 * time.Millisecond
+	})
 	mute, err := net.Dial("tcp", h.l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
