@@ -21,21 +21,22 @@ type Memory interface {
 
 // Meter is what the engine knows of the call that is running.
 type Meter interface {
-	// Charge takes units of fuel for work that the host does for the guest,
-	// about a nanosecond each. It panics with a *Trap when none is left.
-	Charge(units int64)
+	// Charge takes fuel for about so many nanoseconds of work that the host
+	// does for the guest. It panics with a *Trap when none is left.
+	Charge(ns int64)
 	FuelLeft() int64
 	WallLeft() time.Duration
 	MemoryLimit() int64 // octets
 }
 
-// What host functions cost beside their own time in the guest, in fuel.
+// What host functions cost beside the instructions of the guest, in
+// nanoseconds: a tariff, not a measurement.
 const (
 	costCall  = 20  // leaving the guest and coming back
 	costField = 8   // looking at one header field or recipient
-	costClone = 30  // copying one recipient, header field or attribute for an edit
+	costClone = 10  // copying one recipient, header field or attribute for an edit
 	costRead  = 500 // reading from the spool
-	perUnit   = 64  // octets copied for one unit
+	perUnit   = 64  // octets copied in one
 )
 
 // Guest is one generation of a plugin: what stays the same in all its calls.

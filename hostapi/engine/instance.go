@@ -236,9 +236,9 @@ func (i *instance) look() {
 	}
 }
 
-// Charge takes fuel for work of the host.
-func (i *instance) Charge(units int64) {
-	i.left -= units
+// Charge takes fuel for so many nanoseconds of work of the host.
+func (i *instance) Charge(ns int64) {
+	i.left -= ns * i.plugin.engine.fuel / 1e6
 	if i.left < 0 && i.FuelLeft() < 0 {
 		i.outOfFuel()
 	}

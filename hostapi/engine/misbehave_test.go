@@ -109,9 +109,13 @@ func TestMisbehaviourCostsOneVerdict(t *testing.T) {
 	for _, kind := range []string{"compiler", "interpreter"} {
 		t.Run(kind, func(t *testing.T) {
 			e := newEngine(t, engine.Options{Interpreter: kind == "interpreter"})
+			var spec hostapi.Spec
+			if kind == "interpreter" { // some 20 times slower
+				spec.Limits.CPU = 200 * time.Millisecond
+			}
 			for name, c := range misbehaviours() {
 				t.Run(name, func(t *testing.T) {
-					p := load(t, e, hostapi.Spec{}, misbehaving(c.build))
+					p := load(t, e, spec, misbehaving(c.build))
 					i, err := p.Open(t.Context())
 					if err != nil {
 						t.Fatal(err)
