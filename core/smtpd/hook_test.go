@@ -552,6 +552,18 @@ func TestReceivedField(t *testing.T) {
 	}
 }
 
+// What DNS says is foreign text too.
+func TestPTRIsValidated(t *testing.T) {
+	h := start(t, nil, func(o *smtpd.Options) {
+		o.PTR = func(context.Context, netip.Addr) string { return "evil) by mx.test\r\nX-Forged: 1" }
+	})
+	c := h.dial().hello()
+	c.deliver("x: y\r\n")
+	if m := h.intake.all()[0]; m.Env.Client.PTR != "" || !strings.HasPrefix(m.Header, "Received: from client.test (unknown [127.0.0.1])\r\n") {
+		t.Errorf("%q %q", m.Env.Client.PTR, m.Header)
+	}
+}
+
 func TestEnvelopeFacts(t *testing.T) {
 	h := start(t, nil, nil)
 	c := h.dial().hello()

@@ -233,8 +233,11 @@ func (w *Wire) setIdle(idle bool) error {
 
 func (w *Wire) readCommand() (string, error) {
 	deadline := time.Now().Add(w.limits.Command)
-	if n := w.w - w.r; n <= waitBuffer && len(w.buf) != waitBuffer {
+	switch n := w.w - w.r; {
+	case n <= waitBuffer && len(w.buf) != waitBuffer:
 		w.resize(waitBuffer)
+	case n > waitBuffer && n <= MaxLine && len(w.buf) == bodyBuffer:
+		w.resize(lineBuffer)
 	}
 	searched, skipped := 0, 0
 	for {
