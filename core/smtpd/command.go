@@ -62,7 +62,7 @@ func (s *session) command(text string) (line string) {
 		return ""
 	case "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PATCH", "PRI":
 		// A browser can be made to send mail by a form that posts here.
-		s.hangUp(endProtocol, mail.NewReply(554, "5.5.1", "This is not an HTTP server"))
+		s.abuse(endProtocol, mail.NewReply(554, "5.5.1", "This is not an HTTP server"))
 		return ""
 	}
 	s.otherCommand(verb, arg)

@@ -143,7 +143,7 @@ func (s *session) Next(reply []byte) (line string, err error) {
 	}
 	for s.ended == "" {
 		if s.budget <= 0 {
-			s.hangUp(endErrors, mail.NewReply(421, "4.7.0", "Too many errors or idle commands"))
+			s.abuse(endErrors, mail.NewReply(421, "4.7.0", "Too many errors or idle commands"))
 			break
 		}
 		text, err := s.wire.ReadCommand()
@@ -169,9 +169,9 @@ func (s *session) readError(err error) {
 	case err == gate.ErrDraining:
 		s.hangUp(endShutdown, mail.ReplyShutdown())
 	case err == gate.ErrTLSHello:
-		s.hangUp(endProtocol, mail.NewReply(554, "5.5.1", "TLS is not spoken here before STARTTLS"))
+		s.abuse(endProtocol, mail.NewReply(554, "5.5.1", "TLS is not spoken here before STARTTLS"))
 	case err == gate.ErrFlood:
-		s.hangUp(endErrors, mail.NewReply(421, "4.7.0", "Line is too long, closing connection"))
+		s.abuse(endErrors, mail.NewReply(421, "4.7.0", "Line is too long, closing connection"))
 	default:
 		s.ended = endLost
 	}
@@ -179,8 +179,9 @@ func (s *session) readError(err error) {
 
 // answer sends a reply of ours, in the order of the commands.
 func (s *session) answer(r *mail.Reply) {
-	s.wire.Send(r.Lines())
-	s.closeOn421(r.Lines())
+	text := r.Lines()
+	s.wire.Send(text)
+	s.closeOn421(text)
 }
 
 // closeOn421 keeps the promise of that code (RFC 5321 4.2.1), whoever chose it.
@@ -215,6 +216,12 @@ func (s *session) hangUp(reason string, r *mail.Reply) {
 	s.ended = reason
 	s.linger = true
 	s.wire.Send(r.Lines())
+}
+
+// abuse ends a session that is of no use to anyone, and says so in the log.
+func (s *session) abuse(reason string, r *mail.Reply) {
+	s.refused("COMMAND", r, nil, "")
+	s.hangUp(reason, r)
 }
 
 // drop ends the session as a Drop verdict says.

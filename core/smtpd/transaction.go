@@ -229,7 +229,7 @@ func (s *session) openContent(verb string) *mail.Reply {
 func (s *session) bdatCommand(arg string) string {
 	n, last, ok := parseBdat(arg)
 	if !ok {
-		s.hangUp(endErrors, mail.NewReply(501, "5.5.4", "Syntax is BDAT size [LAST]; closing connection"))
+		s.abuse(endErrors, mail.NewReply(501, "5.5.4", "Syntax is BDAT size [LAST]; closing connection"))
 		return ""
 	}
 	refuse := func(r *mail.Reply, times int) string {
