@@ -19,6 +19,7 @@ import (
 	"github.com/wasmta/wasmta/core/deliver"
 	"github.com/wasmta/wasmta/core/event"
 	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/qmgr"
 	"github.com/wasmta/wasmta/core/queue/pebblestore"
 	"github.com/wasmta/wasmta/core/resolve"
@@ -195,6 +196,9 @@ func (s *Server) listenControl() error {
 	return nil
 }
 
+// routes is the table of the configuration. Mail for postmaster at our own name
+// is always taken (RFC 5321 4.5.1), so without a rule of its own our name goes
+// where the first local domain goes.
 func routes(c *config.Config) (route.Table, error) {
 	rules := make([]route.Rule, len(c.Routes))
 	for i, r := range c.Routes {
@@ -202,7 +206,18 @@ func routes(c *config.Config) (route.Table, error) {
 		to.TLS, _ = config.ParseTLSPolicy(r.TLS)
 		rules[i] = route.Rule{Domains: r.Domains, To: to}
 	}
-	return route.NewTable(rules)
+	table, err := route.NewTable(rules)
+	if err != nil || len(c.LocalDomains) == 0 {
+		return table, err
+	}
+	if _, ok := table.Match(mail.Path{}, "", mail.DomainKey(c.Hostname)); ok {
+		return table, nil
+	}
+	to, ok := table.Match(mail.Path{}, "", string(c.LocalDomains[0]))
+	if !ok {
+		return table, nil
+	}
+	return route.NewTable(append(rules, route.Rule{Domains: []string{c.Hostname}, To: to}))
 }
 
 // ReloadCertificate reads the certificate again; new handshakes use it. After
