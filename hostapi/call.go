@@ -236,8 +236,7 @@ func result(err error) int64 {
 	return int64(code)
 }
 
-// mayWrite checks the grant for a change to session, envelope or delivery, and
-// counts it.
+// mayWrite checks the grant for a change to session, envelope or delivery.
 func (c *Call) mayWrite() abi.Code {
 	if c.guest.Grant.Envelope < Write {
 		return abi.Denied

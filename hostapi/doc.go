@@ -1,5 +1,6 @@
 // Package hostapi is what a guest may call: one file per family of functions
-// (log, config, session, envelope, header, content, reply, attr, clock). Open
+// (log, config, session, envelope, header, content, delivery, reply, attr,
+// clock, random, feature), and field and list for what they share. Open
 // the directory, and the file names are the list of a plugin's powers. Each
 // function checks the grant before it acts, the stage before it changes
 // anything, and every pointer and length that it was handed.

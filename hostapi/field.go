@@ -7,7 +7,7 @@ import (
 
 // field is one row of the table of fields: who may read or change it, where,
 // and how. The rows stand with their families in session.go, envelope.go,
-// content.go, delivery.go and plugin.go.
+// header.go, delivery.go and plugin.go.
 type field struct {
 	id     abi.Field
 	name   string

@@ -133,7 +133,7 @@ func (r *Report) problem(s string) { r.Problems = append(r.Problems, s) }
 
 func quote(s string) string { return `"` + s + `"` }
 
-// capability names the modules of the contract that this server does not
+// capabilities names the modules of the contract that this server does not
 // offer yet.
 var capabilities = []string{"mta1_kv", "mta1_dns", "mta1_http", "mta1_crypto", "mta1_table", "mta1_event", "mta1_submit"}
 
