@@ -19,9 +19,6 @@ import (
 	"github.com/wasmta/wasmta/hostapi/manager"
 )
 
-// spares is how many instances of each plugin are kept ready.
-const spares = 4
-
 // runServe is the wiring of the server, in the order in which things are
 // built: configuration, log, engine, plugins, core.
 func (e *env) runServe(cfgPath, logFormat string) error {
@@ -154,7 +151,7 @@ func newEngine(cfg *config.Config, log event.Log) (*engine.Engine, error) {
 	}
 	return engine.New(engine.Options{
 		CacheDir:  filepath.Join(cfg.DataDir, "compiled"),
-		MaxMemory: int64(cfg.Limits.PluginMemory), Spares: spares, Version: version(), LogLevel: wanted, Logger: log.Program("plugin"),
+		MaxMemory: int64(cfg.Limits.PluginMemory), Version: version(), LogLevel: wanted, Logger: log.Program("plugin"),
 		Log: func(l hostapi.Line) {
 			subject := l.Message
 			if subject == "" {

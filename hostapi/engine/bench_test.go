@@ -67,7 +67,6 @@ func BenchmarkHook(b *testing.B) {
 func BenchmarkSession(b *testing.B) {
 	b.Run("small", func(b *testing.B) { benchSession(b, smallGuest(), engine.Options{}) })
 	b.Run("go", func(b *testing.B) { benchSession(b, buildGoGuest(b), engine.Options{}) })
-	b.Run("go-spares", func(b *testing.B) { benchSession(b, buildGoGuest(b), engine.Options{Spares: 8}) })
 }
 
 func BenchmarkLoad(b *testing.B) {

@@ -49,7 +49,7 @@ func (e *Engine) calibrate() error {
 	if cerr != nil {
 		return cerr
 	}
-	defer i.Close()
+	defer i.close()
 	f := i.mod.ExportedFunction("f")
 	e.findStack(f)
 	e.kind = kindInterpreter

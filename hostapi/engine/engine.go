@@ -28,9 +28,6 @@ type Options struct {
 	// MaxMemory bounds the linear memory of all instances together, in
 	// octets; 0: a quarter of the machine's memory.
 	MaxMemory int64
-	// Spares are instances kept ready for each plugin, initialised and never
-	// used, at most 8; 0: none. Each serves one session.
-	Spares int
 	// Interpreter runs guests without compiling them, some 20 times slower.
 	Interpreter bool
 	Version     string             // of the server, for HOST_VERSION
@@ -39,8 +36,6 @@ type Options struct {
 	Logger      *slog.Logger       // what the engine itself reports; nil: nothing
 	Limits      func(*Defaults)    // changes the defaults; nil: none
 }
-
-const maxSpares = 8
 
 // maxLogRate is the number of lines that one plugin may log in a second.
 const maxLogRate = 100
@@ -58,6 +53,7 @@ type Engine struct {
 	memory       budget
 	running      chan struct{} // one token for each running call
 	compiling    sync.Mutex    // one compilation at a time
+	plugins      sync.Map      // *Plugin -> struct{}: those that may have idle instances
 	started      time.Time
 }
 
@@ -69,7 +65,6 @@ func New(opt Options) (*Engine, error) {
 		running:  make(chan struct{}, 4*runtime.GOMAXPROCS(0)),
 		started:  time.Now(),
 	}
-	e.opt.Spares = min(max(opt.Spares, 0), maxSpares)
 	if e.opt.Log == nil {
 		e.opt.Log = func(hostapi.Line) {}
 	}
@@ -83,6 +78,7 @@ func New(opt Options) (*Engine, error) {
 	if e.memory.limit <= 0 {
 		e.memory.limit = machineMemory() / 4
 	}
+	e.memory.reclaim = e.reclaim
 	cache, err := openCache(opt.CacheDir)
 	if err != nil {
 		return nil, err
@@ -172,6 +168,18 @@ func (e *Engine) acquire(ctx context.Context, wall time.Duration) error {
 var errBusy = errors.New("all places for running guests stayed taken")
 
 func (e *Engine) release() { <-e.running }
+
+// reclaim closes the instances that wait for a session: their memory is wanted
+// for sessions that are open.
+func (e *Engine) reclaim() {
+	e.plugins.Range(func(key, _ any) bool {
+		p := key.(*Plugin)
+		for i := p.takeIdle(); i != nil; i = p.takeIdle() {
+			i.close()
+		}
+		return true
+	})
+}
 
 // units is CPU time as fuel.
 func (e *Engine) units(cpu time.Duration) int64 {

@@ -116,17 +116,17 @@ func TestGoGuest(t *testing.T) {
 	}
 }
 
-func TestSpares(t *testing.T) {
+func TestInstancesServeOneSessionAfterTheOther(t *testing.T) {
 	wasm := buildGoGuest(t)
-	e := newEngine(t, engine.Options{Spares: 3})
+	e := newEngine(t, engine.Options{})
 	p := load(t, e, hostapi.Spec{}, wasm)
 	for range 20 {
 		if v, err := ask(t, p, rcptEvent()); err != nil || v.Action != hook.Accept {
 			t.Fatalf("%v, %v; want accept", v, err)
 		}
 	}
-	if n := p.Instances(); n > 4 {
-		t.Errorf("%d instances with no session open", n)
+	if n := p.Instances(); n != 1 {
+		t.Errorf("%d instances after sessions that followed one another", n)
 	}
 	i, err := p.Open(t.Context())
 	if err != nil {
@@ -145,5 +145,8 @@ func TestSpares(t *testing.T) {
 		t.Errorf("the open session got %v, %v after Close; want accept", v, err)
 	}
 	i.Close()
+	if _, err := i.Handle(t.Context(), rcptEvent()); err == nil {
+		t.Error("a session was answered after its end")
+	}
 	<-p.Done()
 }

@@ -44,16 +44,35 @@ func (m *image) buffer() *[]byte {
 
 // resume makes a new instance of the image: its memory, which began as a copy,
 // gets its size, and the globals their values.
-func (m *image) resume(p *Plugin, mod api.Module) error {
+func (m *image) resume(p *Plugin, mod api.Module) ([]api.MutableGlobal, error) {
 	if missing := len(m.memory) - int(mod.Memory().Size()); missing > 0 {
 		if _, ok := mod.Memory().Grow(uint32(missing / pageSize)); !ok {
-			return fmt.Errorf("its memory cannot grow to the %d KiB of its image", len(m.memory)>>10)
+			return nil, fmt.Errorf("its memory cannot grow to the %d KiB of its image", len(m.memory)>>10)
 		}
 	}
+	globals := make([]api.MutableGlobal, len(p.shell.Globals))
 	for n, name := range p.shell.Globals {
-		mod.ExportedGlobal(name).(api.MutableGlobal).Set(m.globals[n])
+		globals[n] = mod.ExportedGlobal(name).(api.MutableGlobal)
+		globals[n].Set(m.globals[n])
 	}
-	return nil
+	return globals, nil
+}
+
+// clean makes an instance that served a session what it was before it did:
+// every octet of its memory and every global is written again. It is false if
+// that cannot be: after a failure, when there is no image, and when the memory
+// has grown, for it cannot shrink.
+func (i *instance) clean() bool {
+	m := i.plugin.image
+	if m == nil || i.failed || i.globals == nil || len(i.memory.buf) != len(m.memory) || i.depth() != 0 {
+		return false
+	}
+	copy(i.memory.buf, m.memory)
+	for n, g := range i.globals {
+		g.Set(m.globals[n])
+	}
+	i.console = console{}
+	return true
 }
 
 // initialise does for a new instance what instantiating a module does, its

@@ -12,11 +12,14 @@ import (
 
 // stateful is a guest whose hook rejects with 500 + the number of times it has
 // been called, kept both in memory and in a global, and grows its memory.
-func stateful() []byte {
+//
+// grow is how many pages it adds to its memory with each call: one that has
+// grown cannot be made clean and is replaced.
+func stateful(grow int32) []byte {
 	g := newGuest()
 	count := g.Global(wb.I32, true, wb.I32Const(0))
 	g.Data(4096, "\x01")
-	g.on("rcpt", wb.I32Const(1)+"\x40\x00"+"\x1a"+ // memory.grow 1, drop
+	g.on("rcpt", wb.I32Const(grow)+"\x40\x00"+"\x1a"+ // memory.grow, drop
 		wb.I32Const(4096)+wb.I32Const(4096)+wb.I32Load8U(0)+wb.I32Const(1)+wb.I32Add+wb.I32Store8(0)+
 		wb.GlobalGet(count)+wb.I32Const(1)+wb.I32Add+wb.GlobalSet(count)+
 		// (500 + global + memory - 1)<<16 | reject
@@ -28,8 +31,14 @@ func stateful() []byte {
 // TestInstancesBeginClean: what one session leaves in memory and globals is
 // never seen by the next, though they use the same buffers in turn.
 func TestInstancesBeginClean(t *testing.T) {
+	for _, grow := range []int32{0, 1} {
+		testClean(t, grow)
+	}
+}
+
+func testClean(t *testing.T, grow int32) {
 	e := newEngine(t, engine.Options{})
-	p := load(t, e, hostapi.Spec{Name: "stateful"}, stateful())
+	p := load(t, e, hostapi.Spec{Name: "stateful"}, stateful(grow))
 	n := 2000
 	if testing.Short() {
 		n = 100
@@ -47,6 +56,8 @@ func TestInstancesBeginClean(t *testing.T) {
 		}
 		i.Close()
 	}
+	p.Close()
+	<-p.Done()
 	if n := e.MemoryInUse(); n != 0 {
 		t.Errorf("%d octets are still counted", n)
 	}

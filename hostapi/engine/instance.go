@@ -25,11 +25,11 @@ type instance struct {
 	memory  linear
 	console console
 	failed  bool
-	counted bool // among the plugin's sessions
 	closed  bool
 
 	functions [hook.Tick + 1]api.Function
 	fuel      api.MutableGlobal
+	globals   []api.MutableGlobal // of the image, in its order
 	stack     [1]uint64
 
 	// Of the call that runs. The fuel global holds what was handed to the
@@ -90,7 +90,7 @@ func (p *Plugin) instantiate(ctx context.Context) (i *instance, err error) {
 	i.ctx.starting = true
 	mod, err := p.runtime.InstantiateModule(&i.ctx, p.compiled, p.module)
 	if err == nil && p.image != nil {
-		if err = p.image.resume(p, mod); err != nil {
+		if i.globals, err = p.image.resume(p, mod); err != nil {
 			err = errors.Join(err, mod.Close(ctx))
 		}
 	}
@@ -265,12 +265,12 @@ func (i *instance) WallLeft() time.Duration {
 func (i *instance) MemoryLimit() int64 { return i.plugin.memory }
 
 // tooDeep tells whether the call ended at the limit of nested calls.
-func (i *instance) tooDeep() bool {
-	if i.mod == nil {
-		return false
-	}
-	g := i.mod.ExportedGlobal(meter.DepthExport)
-	return g != nil && int32(uint32(g.Get())) > i.plugin.depth
+func (i *instance) tooDeep() bool { return i.mod != nil && i.depth() > i.plugin.depth }
+
+// depth is the weight of the calls that run in the guest: 0 between calls,
+// unless one of them failed.
+func (i *instance) depth() int32 {
+	return int32(uint32(i.mod.ExportedGlobal(meter.DepthExport).Get()))
 }
 
 // said is the last line that the guest logged, for an error about it.
@@ -281,8 +281,8 @@ func (i *instance) said() string {
 	return ""
 }
 
-// Close ends the instance. It must not be called while a call runs.
-func (i *instance) Close() {
+// close ends the instance. It must not be called while a call runs.
+func (i *instance) close() {
 	if i.closed {
 		return
 	}
@@ -290,10 +290,35 @@ func (i *instance) Close() {
 	if err := i.mod.Close(context.Background()); err != nil {
 		i.plugin.engine.opt.Logger.Warn("plugin: closing an instance", "plugin", i.plugin.spec.Name, "err", err)
 	}
-	i.mod, i.fuel = nil, nil
+	i.mod, i.fuel, i.globals = nil, nil, nil
 	clear(i.functions[:])
-	if i.counted {
-		i.plugin.sessions.Add(-1)
-	}
 	i.plugin.leave()
+}
+
+// lease is an instance in the hands of one session. When the session ends the
+// instance becomes what it was before, and serves another.
+type lease struct{ *instance }
+
+// Handle asks the guest.
+func (l *lease) Handle(ctx context.Context, e *hook.Event) (hook.Verdict, error) {
+	if l.instance == nil {
+		return hook.Verdict{}, errClosed
+	}
+	return l.instance.Handle(ctx, e)
+}
+
+var errClosed = errors.New("the instance was asked after its end")
+
+// Close ends the session's use of the instance. It must not be called while a
+// call runs.
+func (l *lease) Close() {
+	i := l.instance
+	if i == nil {
+		return
+	}
+	l.instance = nil
+	i.plugin.sessions.Add(-1)
+	if !i.clean() || !i.plugin.keep(i) {
+		i.close()
+	}
 }

@@ -59,7 +59,7 @@ func (e *Engine) Load(ctx context.Context, spec hostapi.Spec, wasm []byte) (*Plu
 		p.Close()
 		return fail(StepProbe, err)
 	}
-	p.refill()
+	e.plugins.Store(p, struct{}{})
 	return p, nil
 }
 
@@ -183,7 +183,7 @@ func (p *Plugin) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer i.Close()
+	defer i.close()
 	p.capture(i)
 	if !p.report.Selftest {
 		return nil

@@ -10,16 +10,24 @@ const pageSize = 64 << 10
 
 // budget is an amount of memory that many instances share.
 type budget struct {
-	limit int64
-	used  atomic.Int64
+	limit   int64
+	used    atomic.Int64
+	reclaim func() // gives back what is not needed; nil: nothing is
 }
 
 func (b *budget) take(n int64) bool {
-	if b.used.Add(n) > b.limit {
-		b.used.Add(-n)
+	if b.used.Add(n) <= b.limit {
+		return true
+	}
+	if b.used.Add(-n); b.reclaim == nil {
 		return false
 	}
-	return true
+	b.reclaim()
+	if b.used.Add(n) <= b.limit {
+		return true
+	}
+	b.used.Add(-n)
+	return false
 }
 
 func (b *budget) give(n int64) { b.used.Add(-n) }

@@ -143,8 +143,8 @@ func TestMisbehaviourCostsOneVerdict(t *testing.T) {
 					if v, err = ask(t, p, ev); err != nil || v.Action != hook.Accept {
 						t.Errorf("the next session got %v, %v; want accept", v, err)
 					}
-					if n := p.Instances(); n != 0 {
-						t.Errorf("%d instances are left", n)
+					if n := p.Instances(); n > 1 {
+						t.Errorf("%d instances are left; want at most the one that waits for a session", n)
 					}
 				})
 			}

@@ -39,12 +39,11 @@ type Plugin struct {
 
 	sessions atomic.Int64 // instances that were opened and not closed
 
-	mu      sync.Mutex
-	open    int  // instances of any kind, and one being made
-	closed  bool // takes no new ones
-	spares  []*instance
-	filling bool
-	done    chan struct{} // closed when everything is released
+	mu     sync.Mutex
+	open   int           // instances of any kind, and one being made
+	closed bool          // takes no new ones
+	idle   []*instance   // clean, for the next sessions
+	done   chan struct{} // closed when everything is released
 
 	logMu      sync.Mutex
 	logSecond  int64
@@ -69,7 +68,8 @@ func (p *Plugin) Generation() string { return p.generation }
 // Report is what the module's binary shows.
 func (p *Plugin) Report() Report { return p.report }
 
-// Instances is the number of instances that exist, spares included.
+// Instances is the number of instances that exist, those that wait for a
+// session included.
 func (p *Plugin) Instances() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,7 +94,7 @@ func (p *Plugin) Open(ctx context.Context) (hook.Instance, error) {
 		p.sessions.Add(-1)
 		return nil, p.fail("open", hostapi.FaultBusy, "it has %d instances, which is its limit", p.concurrent)
 	}
-	i := p.takeSpare()
+	i := p.takeIdle()
 	if i == nil {
 		var err error
 		if i, err = p.start(ctx); err != nil {
@@ -102,9 +102,7 @@ func (p *Plugin) Open(ctx context.Context) (hook.Instance, error) {
 			return nil, err
 		}
 	}
-	i.counted = true
-	p.refill()
-	return i, nil
+	return &lease{i}, nil
 }
 
 // enter counts an instance that is about to be made.
@@ -139,12 +137,13 @@ func (p *Plugin) Close() {
 		return
 	}
 	p.closed = true
-	spares := p.spares
-	p.spares = nil
-	p.open++ // until the spares are closed
+	p.engine.plugins.Delete(p)
+	idle := p.idle
+	p.idle = nil
+	p.open++ // until these are closed
 	p.mu.Unlock()
-	for _, i := range spares {
-		i.Close()
+	for _, i := range idle {
+		i.close()
 	}
 	p.leave()
 }
@@ -165,47 +164,35 @@ func (p *Plugin) free() {
 	close(p.done)
 }
 
-func (p *Plugin) takeSpare() *instance {
+func (p *Plugin) takeIdle() *instance {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := len(p.spares)
+	n := len(p.idle)
 	if n == 0 {
 		return nil
 	}
-	i := p.spares[n-1]
-	p.spares = p.spares[:n-1]
+	i := p.idle[n-1]
+	p.idle = p.idle[:n-1]
 	return i
 }
 
-// refill makes spares in the background, one after the other. A failure ends
-// it until the next session: whatever is wrong, a session tells better.
-func (p *Plugin) refill() {
+// Of a plugin's instances that have served a session, as many are kept for
+// others as have room in idleMemory, and no more than maxIdle.
+const (
+	idleMemory = 64 << 20
+	maxIdle    = 64
+)
+
+// keep takes an instance back that is as clean as a new one. It is false if
+// there are enough.
+func (p *Plugin) keep(i *instance) bool {
 	p.mu.Lock()
-	start := !p.closed && !p.filling && len(p.spares) < p.engine.opt.Spares
-	p.filling = p.filling || start
-	p.mu.Unlock()
-	if !start {
-		return
+	defer p.mu.Unlock()
+	if n := int64(len(p.idle)); p.closed || n >= maxIdle || (n+1)*int64(len(i.memory.buf)) > idleMemory {
+		return false
 	}
-	go func() {
-		for {
-			i, err := p.start(context.Background())
-			p.mu.Lock()
-			keep := err == nil && !p.closed
-			if keep {
-				p.spares = append(p.spares, i)
-			}
-			more := keep && len(p.spares) < p.engine.opt.Spares
-			p.filling = more
-			p.mu.Unlock()
-			if err == nil && !keep {
-				i.Close()
-			}
-			if !more {
-				return
-			}
-		}
-	}()
+	p.idle = append(p.idle, i)
+	return true
 }
 
 // start makes an instance that has initialised itself, or is a copy of one that
@@ -220,12 +207,12 @@ func (p *Plugin) start(ctx context.Context) (*instance, error) {
 	}
 	limit := p.initial
 	if err := p.initialise(ctx, i); err != nil {
-		i.Close()
+		i.close()
 		return nil, err
 	}
 	if p.report.initialize {
 		if _, err := i.run(ctx, "init", i.mod.ExportedFunction(abi.ExportInitialize), nil, limit); err != nil {
-			i.Close()
+			i.close()
 			return nil, err
 		}
 	}
@@ -234,7 +221,7 @@ func (p *Plugin) start(ctx context.Context) (*instance, error) {
 		err = p.fail("init", hostapi.FaultInit, "%s returned %d%s", abi.ExportInit, code, i.said())
 	}
 	if err != nil {
-		i.Close()
+		i.close()
 		return nil, err
 	}
 	return i, nil

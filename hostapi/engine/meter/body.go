@@ -76,7 +76,7 @@ type body struct {
 	calls  int
 	loops  int
 	bulk   bool
-	tables bool // it changes a table
+	apart  bool // it changes state outside memory and globals: tables, dropped segments
 	// straight says that the code so far had no branch and no call; checked
 	// that such code leads into a loop, whose check stands for that at the entry.
 	straight, checked bool
@@ -89,7 +89,7 @@ func (f *body) scan(sig Signature) {
 	f.sites = append(f.sites[:0], site{check: true})
 	f.edits = f.edits[:0]
 	f.high, f.now, f.blocks = 0, 0, 0
-	f.calls, f.loops, f.bulk, f.tables = 0, 0, false, false
+	f.calls, f.loops, f.bulk, f.apart = 0, 0, false, false
 	f.straight, f.checked = true, false
 	for len(f.frames) > 0 && r.err == nil {
 		f.instruction()
@@ -242,7 +242,7 @@ func (f *body) instruction() {
 		r.index("table", len(f.m.tables))
 		f.apply(1, 1)
 	case op == opTableSet:
-		f.tables = true
+		f.apart = true
 		r.index("table", len(f.m.tables))
 		f.apply(2, 0)
 	case op >= 0x28 && op <= 0x35: // loads
@@ -306,6 +306,7 @@ func (f *body) misc(at int) {
 		f.bulkEdit(editBulk, at, byteShift)
 		f.apply(3, 0)
 	case miscDataDrop:
+		f.apart = true
 		f.dataIndex()
 	case miscMemoryCopy:
 		r.zeroByte()
@@ -317,28 +318,29 @@ func (f *body) misc(at int) {
 		f.bulkEdit(editBulk, at, byteShift)
 		f.apply(3, 0)
 	case miscTableInit:
-		f.tables = true
+		f.apart = true
 		r.index("element segment", f.m.nElem)
 		r.index("table", tables)
 		f.bulkEdit(editBulk, at, entryShift)
 		f.apply(3, 0)
 	case miscElemDrop:
+		f.apart = true
 		r.index("element segment", f.m.nElem)
 	case miscTableCopy:
-		f.tables = true
+		f.apart = true
 		r.index("table", tables)
 		r.index("table", tables)
 		f.bulkEdit(editBulk, at, entryShift)
 		f.apply(3, 0)
 	case miscTableGrow:
-		f.tables = true
+		f.apart = true
 		f.bulkEdit(editTableGrow, at, r.index("table", tables))
 		f.apply(2, 1)
 	case miscTableSize:
 		r.index("table", tables)
 		f.apply(0, 1)
 	case miscTableFill:
-		f.tables = true
+		f.apart = true
 		r.index("table", tables)
 		f.bulkEdit(editBulk, at, entryShift)
 		f.apply(3, 0)

@@ -423,7 +423,7 @@ func (w *rewriter) code() error {
 		}
 		groups := f.declarations(sig)
 		f.scan(sig)
-		if f.tables && w.shell != nil {
+		if f.apart && w.shell != nil {
 			w.shell.Image = false
 		}
 		if f.r.err != nil {

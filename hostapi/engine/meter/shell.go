@@ -1,9 +1,6 @@
 package meter
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "fmt"
 
 // Shell is a metered module whose instances begin empty: what WebAssembly does
 // when a module is instantiated, copying data and calling the start function,
@@ -15,8 +12,8 @@ type Shell struct {
 	Globals []string  // exports of all mutable globals that a guest has: with the memory, its state
 	Start   string    // export of the start function; empty: there is none
 	// Image tells whether memory and globals are all the state that a guest can
-	// have. It is false if the code changes tables, or has mutable globals of
-	// references or vectors, which a host cannot set.
+	// have. It is false if the code changes tables or drops segments, or has
+	// mutable globals of references or vectors, which a host cannot set.
 	Image bool
 }
 
@@ -91,38 +88,4 @@ func emptySegments(kinds []bool, passive [][]byte) []byte {
 		}
 	}
 	return b
-}
-
-// Runs are the parts of an image that are not zero, in pieces of a page of the
-// operating system: (offset, length) pairs.
-func Runs(image []byte) [][2]int {
-	const page = 4096
-	var runs [][2]int
-	for at := 0; at < len(image); at += page {
-		end := min(at+page, len(image))
-		if zero(image[at:end]) {
-			continue
-		}
-		if n := len(runs); n > 0 && runs[n-1][0]+runs[n-1][1] == at {
-			runs[n-1][1] += end - at
-		} else {
-			runs = append(runs, [2]int{at, end - at})
-		}
-	}
-	return runs
-}
-
-func zero(b []byte) bool {
-	for len(b) >= 8 {
-		if binary.LittleEndian.Uint64(b) != 0 {
-			return false
-		}
-		b = b[8:]
-	}
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }

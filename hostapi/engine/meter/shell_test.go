@@ -3,7 +3,6 @@ package meter_test
 import (
 	"bytes"
 	"context"
-	"slices"
 	"testing"
 
 	"github.com/tetratelabs/wazero/api"
@@ -73,9 +72,7 @@ func TestAnImageContinuesWhereItWasTaken(t *testing.T) {
 	bump(first) // must not be seen
 
 	second := start(t, s.Code)
-	for _, r := range meter.Runs(image) {
-		second.mod.Memory().Write(uint32(r[0]), image[r[0]:r[0]+r[1]])
-	}
+	second.mod.Memory().Write(0, image)
 	second.mod.ExportedGlobal(s.Globals[0]).(api.MutableGlobal).Set(global)
 	if got := bump(second); got != 44017 {
 		t.Errorf("the image continues with %d", got)
@@ -92,13 +89,5 @@ func TestCodeThatChangesTablesHasNoImage(t *testing.T) {
 	s, _ := split(t, corpus().Bytes())
 	if s.Image {
 		t.Error("the corpus grows a table: memory and globals are not all of its state")
-	}
-}
-
-func TestRunsCoverWhatIsNotZero(t *testing.T) {
-	image := make([]byte, 5*4096+100)
-	image[4096], image[8191], image[8192], image[len(image)-1] = 1, 1, 1, 1
-	if got, want := meter.Runs(image), [][2]int{{4096, 8192}, {5 * 4096, 100}}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
 	}
 }
