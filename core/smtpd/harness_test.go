@@ -186,20 +186,24 @@ func isDomain(names ...string) func(string) bool {
 	}
 }
 
-// start runs a server on a real socket; edit may change its options and, with
-// a listener that is not nil, where it listens.
-func start(t testing.TB, l net.Listener, edit func(*smtpd.Options)) *host {
-	t.Helper()
-	h := &host{t: t, intake: &memory{}, log: &lockedBuffer{}}
-	o := smtpd.Options{
+func options(intake *memory, log *lockedBuffer) smtpd.Options {
+	return smtpd.Options{
 		Hostname:     "mx.test",
 		Listener:     "test",
 		LocalDomains: isDomain("ours.test", "sub.ours.test", "xn--bcher-kva.test"),
 		RelayDomains: isDomain("relay.test"),
 		Source:       hook.Static(nil),
-		Intake:       h.intake,
-		Log:          event.NewLog(event.NewLineHandler(h.log, "mx.test", slog.LevelDebug)),
+		Intake:       intake,
+		Log:          event.NewLog(event.NewLineHandler(log, "mx.test", slog.LevelDebug)),
 	}
+}
+
+// start runs a server on a real socket; edit may change its options and, with
+// a listener that is not nil, where it listens.
+func start(t testing.TB, l net.Listener, edit func(*smtpd.Options)) *host {
+	t.Helper()
+	h := &host{t: t, intake: &memory{}, log: &lockedBuffer{}}
+	o := options(h.intake, h.log)
 	if edit != nil {
 		edit(&o)
 	}

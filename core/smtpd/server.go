@@ -24,7 +24,10 @@ type Server struct {
 	ctx    context.Context // of all sessions; ends when they are to end at once
 	cancel context.CancelFunc
 
+	stop chan struct{} // closed by Shutdown
+
 	mu        sync.Mutex
+	listeners []net.Listener
 	sessions  map[*session]struct{}
 	byAddress map[netip.Addr]int
 	draining  bool
@@ -35,7 +38,8 @@ func New(o Options) (*Server, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("listener %q: %w", o.Listener, err)
 	}
-	s := &Server{opts: o, log: o.Log.Program("smtpd"), sessions: make(map[*session]struct{}), byAddress: make(map[netip.Addr]int)}
+	s := &Server{opts: o, log: o.Log.Program("smtpd"), stop: make(chan struct{}),
+		sessions: make(map[*session]struct{}), byAddress: make(map[netip.Addr]int)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	e := smtp.NewServer(smtp.BackendFunc(newEngineSession))
 	e.Domain = o.Hostname
@@ -46,35 +50,50 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve accepts connections until Shutdown, then returns nil.
+// Serve accepts connections until Shutdown, then returns nil. Lack of file
+// descriptors or memory, and errors of single connections, do not end it.
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
-	draining := s.draining
-	s.mu.Unlock()
-	if draining {
+	if s.draining {
+		s.mu.Unlock()
 		return l.Close()
 	}
-	return s.engine.Serve(listener{l, s})
+	s.listeners = append(s.listeners, l)
+	s.mu.Unlock()
+	err := s.engine.Serve(listener{l, s})
+	select {
+	case <-s.stop:
+		return nil
+	default:
+		return err
+	}
 }
 
 // Shutdown accepts no more, says 421 4.3.2 to sessions that wait for a
 // command, and lets content that is arriving finish until ctx ends; then it
-// closes what is left and returns the error of ctx.
+// closes what is left and returns the error of ctx. No session is left when it
+// returns nil.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.draining = true
+	if !s.draining {
+		s.draining = true
+		close(s.stop)
+	}
+	for _, l := range s.listeners {
+		_ = l.Close() // at worst it is closed already
+	}
 	for c := range s.sessions {
 		c.wire.Drain()
 	}
 	s.mu.Unlock()
-	err := s.engine.Shutdown(ctx)
-	s.cancel()
-	if errors.Is(err, smtp.ErrServerClosed) {
+	defer s.cancel()
+	// Its error is ours, of ctx, or of closing a listener again. It does not
+	// know a session that was accepted a moment ago.
+	_ = s.engine.Shutdown(ctx)
+	if s.emptied(ctx.Done()) {
 		return nil
 	}
-	if ctx.Err() == nil {
-		return err
-	}
+	s.cancel()
 	s.mu.Lock()
 	for c := range s.sessions {
 		c.wire.Kill()
@@ -82,16 +101,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	// What they still hold is the intake and plugins, which the caller is
 	// about to close: give them a moment to let go.
-	for range 500 {
-		s.mu.Lock()
-		left := len(s.sessions)
-		s.mu.Unlock()
-		if left == 0 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return err
+	moment, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	s.emptied(moment.Done())
+	return ctx.Err()
 }
 
 // Sessions is the number of open sessions.
@@ -101,29 +114,65 @@ func (s *Server) Sessions() int {
 	return len(s.sessions)
 }
 
+// emptied waits until no session is left, or for end, and tells which.
+func (s *Server) emptied(end <-chan struct{}) bool {
+	for {
+		if s.Sessions() == 0 {
+			return true
+		}
+		select {
+		case <-end:
+			return false
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 // listener gives the engine connections whose peer is a session of ours.
 type listener struct {
 	net.Listener
 	server *Server
 }
 
+// Accept ends with an error only when the listener is closed: it waits out the
+// others. Some belong to one connection (accept(2) lists them), some to the
+// state of the system, and none is a reason to take no mail for ever.
 func (l listener) Accept() (net.Conn, error) {
-	raw, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	const first, longest = 5 * time.Millisecond, time.Second
+	for delay := first; ; delay = min(2*delay, longest) {
+		raw, err := l.Listener.Accept()
+		if err == nil {
+			if c := l.server.newSession(raw); l.server.add(c) {
+				return c.conn, nil
+			}
+			_ = raw.Close()
+			delay = first
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return nil, err
+		}
+		l.server.log.Error("cannot accept a connection", "error", err.Error(), "retry_in", delay.String())
+		select {
+		case <-time.After(delay):
+		case <-l.server.stop:
+			return nil, net.ErrClosed
+		}
 	}
-	return l.server.newSession(raw).conn, nil
 }
 
-// add counts a session; full says that there are too many.
-func (s *Server) add(c *session) (full bool) {
+// add counts a session, unless the server is shutting down.
+func (s *Server) add(c *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sessions[c] = struct{}{}
 	if s.draining {
-		c.wire.Drain()
+		return false
 	}
-	return s.opts.MaxSessions > 0 && len(s.sessions) > s.opts.MaxSessions
+	s.sessions[c] = struct{}{}
+	if s.opts.MaxSessions > 0 && len(s.sessions) > s.opts.MaxSessions {
+		c.ended = endCrowd
+	}
+	return true
 }
 
 // addressKey is what sessions are counted by: an IPv6 client has a /64.

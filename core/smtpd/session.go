@@ -93,9 +93,6 @@ func (s *Server) newSession(raw net.Conn) *session {
 	c.client.Session = newSessionID()
 	c.client.Listener = s.opts.Listener
 	c.client.Remote, c.client.Local = addrPort(raw.RemoteAddr()), addrPort(raw.LocalAddr())
-	if s.add(c) {
-		c.ended = endCrowd
-	}
 	return c
 }
 
