@@ -37,6 +37,9 @@ type Options struct {
 	Source  hook.Source    // the policy; nil: none but the configuration's
 	Plugins admin.Plugins  // what the control interface calls a plugin; nil: nothing
 	Log     event.Log
+	// Fatal is called when the queue cannot be written any more, and must not
+	// return; nil logs the message and exits with code 75.
+	Fatal func(msg string)
 }
 
 // Server is a mail server.
@@ -86,7 +89,7 @@ func (s *Server) build() (err error) {
 		return fmt.Errorf("data_dir: %w; create it, or set another one in %s", err, c.Path)
 	}
 	s.store, err = pebblestore.Open(pebblestore.Options{
-		Dir: filepath.Join(c.DataDir, "queue"), Logger: o.Log.Program("queue"), MinFree: int64(c.Limits.MinFree),
+		Dir: filepath.Join(c.DataDir, "queue"), Logger: o.Log.Program("queue"), MinFree: int64(c.Limits.MinFree), Fatal: o.Fatal,
 	})
 	if err != nil {
 		return err
@@ -162,7 +165,9 @@ func (s *Server) listen(l *config.Listener) error {
 			os.Remove(address) // left by a server that was killed
 		}
 	}
-	n, err := net.Listen(network, address)
+	// Sessions have time-outs of their own; keep-alives would only cost.
+	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1}
+	n, err := lc.Listen(context.Background(), network, address)
 	if err != nil {
 		return fmt.Errorf("listener %q: %w; is another mail server running, or does the port need privileges (CAP_NET_BIND_SERVICE)?", l.Name, err)
 	}

@@ -33,7 +33,9 @@ func (e *env) runServe(cfgPath, logFormat string) error {
 	if err != nil {
 		return exit{exConfig, err}
 	}
-	log := newLog(e.err, cfg)
+	out := event.NewWriter(e.err)
+	defer out.Flush()
+	log := newLog(out, cfg)
 	main := log.Program("wasmta")
 
 	eng, err := newEngine(cfg, log)
@@ -53,7 +55,11 @@ func (e *env) runServe(cfgPath, logFormat string) error {
 		return exit{exConfig, err}
 	}
 
-	server, err := core.New(core.Options{Config: cfg, Source: plugins, Plugins: pluginControl{plugins}, Log: log})
+	server, err := core.New(core.Options{Config: cfg, Source: plugins, Plugins: pluginControl{plugins}, Log: log, Fatal: func(msg string) {
+		main.Error("the queue cannot be written, the server ends: "+msg, "exit", exTempFail)
+		_ = out.Flush() // the process ends whatever comes of it
+		os.Exit(exTempFail)
+	}})
 	if err != nil {
 		return exit{exUnavailable, err}
 	}

@@ -144,7 +144,7 @@ func (a *Agent) connect(ctx context.Context, ep endpoint) (*conn, *failure) {
 
 func (a *Agent) open(ctx context.Context, ep endpoint, policy mail.TLSPolicy) (*conn, *failure) {
 	start := time.Now()
-	d := net.Dialer{Timeout: a.o.Timeouts.Connect}
+	d := net.Dialer{Timeout: a.o.Timeouts.Connect, KeepAlive: -1} // every phase has its own deadline
 	network, addr := "tcp", ep.addr.String()
 	if ep.path != "" {
 		network, addr = "unix", ep.path

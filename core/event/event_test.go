@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,4 +46,40 @@ func TestTheZeroLogReportsToNobody(t *testing.T) {
 	var l Log
 	l.Removed(1)
 	l.Program("x").Info("hello")
+}
+
+// slow is a writer that lets others log meanwhile.
+type slow struct {
+	bytes.Buffer
+	writes int
+}
+
+func (s *slow) Write(p []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	s.writes++
+	return s.Buffer.Write(p)
+}
+
+func TestAWriterLosesNothingAndWritesSeldom(t *testing.T) {
+	var out slow
+	w := NewWriter(&out)
+	l := NewLog(NewLineHandler(w, "mx.test", slog.LevelInfo))
+	var all sync.WaitGroup
+	for i := range 10 {
+		all.Go(func() {
+			for j := range 200 {
+				l.Removed(mail.ID(1000*i + j))
+			}
+		})
+	}
+	all.Wait()
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), ": removed\n"); n != 2000 {
+		t.Errorf("%d of 2000 lines", n)
+	}
+	if out.writes > 1000 {
+		t.Errorf("%d writes for 2000 lines", out.writes)
+	}
 }
