@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"cmp"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +11,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -179,7 +184,13 @@ func Load(path string) (*Config, error) {
 // Parse is Load for data that was read before. path is named in errors, dir
 // is what relative paths are relative to.
 func Parse(data []byte, path, dir string) (*Config, error) {
-	c := &Config{}
+	c := &Config{
+		Queue: Queue{Lifetime: 5 * Day, WarnAfter: 4 * Hour},
+		Limits: Limits{
+			MessageSize: 50 << 20, Recipients: 1000, Sessions: 10_000, SessionsPerAddress: 100, MinFree: 256 << 20,
+			Deliveries: 200, DeliveriesPerHop: 20, CommandTimeout: 5 * Minute,
+		},
+	}
 	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
 	if err := d.Decode(c); err != nil {
 		return nil, decodeError(err, path)
@@ -187,11 +198,26 @@ func Parse(data []byte, path, dir string) (*Config, error) {
 	c.file, c.at = path, positions(data)
 	p := checker{config: c}
 	c.Path = filepath.Join(dir, filepath.Base(path))
+	// The decoder takes an array of strings as it is, without UnmarshalText.
+	for i := range c.LocalDomains {
+		p.read("local_domains", &c.LocalDomains[i], string(c.LocalDomains[i]))
+	}
+	for i := range c.RelayDomains {
+		p.read("relay_domains", &c.RelayDomains[i], string(c.RelayDomains[i]))
+	}
+	for i := range c.DNS.Resolvers {
+		p.read("dns.resolvers", &c.DNS.Resolvers[i], string(c.DNS.Resolvers[i]))
+	}
 	c.defaults()
 	c.resolve(dir)
 	c.check(&p)
 	if len(p.errs) > 0 {
-		return nil, errors.Join(p.errs...)
+		slices.SortStableFunc(p.errs, func(a, b *Error) int { return cmp.Or(a.Line-b.Line, a.Column-b.Column) })
+		all := make([]error, len(p.errs))
+		for i, e := range p.errs {
+			all[i] = e
+		}
+		return nil, errors.Join(all...)
 	}
 	return c, nil
 }
@@ -210,12 +236,40 @@ func decodeError(err error, path string) error {
 	if errors.As(err, &one) {
 		line, col := one.Position()
 		what := strings.TrimPrefix(one.Error(), "toml: ")
+		if m := wrongType.FindStringSubmatch(what); m != nil {
+			what = fmt.Sprintf("%s is expected here, not %s %s", kindOf(m[2]), article(m[1]), m[1])
+		}
 		if key := strings.Join(one.Key(), "."); key != "" && !strings.Contains(what, key) {
 			what = key + ": " + what
 		}
 		return &Error{path, line, col, what}
 	}
 	return &Error{File: path, What: strings.TrimPrefix(err.Error(), "toml: ")}
+}
+
+// wrongType is how the decoder speaks of its Go types.
+var wrongType = regexp.MustCompile(`^cannot decode TOML (.+) into .*?([^ ]+)$`)
+
+// kindOf says in the words of TOML what a Go type takes.
+func kindOf(t string) string {
+	switch {
+	case strings.HasPrefix(t, "[]"):
+		return "a list in brackets"
+	case strings.HasPrefix(t, "int"):
+		return "a whole number"
+	case t == "bool":
+		return "true or false"
+	case oneOf(strings.TrimPrefix(t, "*"), "string", "config.NextHop", "config.Duration", "config.Size", "config.Prefix", "config.Role", "config.TLSMode"):
+		return "a text in quotes"
+	}
+	return "a table"
+}
+
+func article(word string) string {
+	if strings.ContainsRune("aeiou", rune(word[0])) {
+		return "an"
+	}
+	return "a"
 }
 
 func (c *Config) defaults() {
@@ -231,19 +285,9 @@ func (c *Config) defaults() {
 			l.Name = l.Role.String()
 		}
 	}
-	def(&c.Queue.Lifetime, 5*Day)
-	def(&c.Queue.WarnAfter, 4*Hour)
 	if len(c.Queue.Retry) == 0 {
 		c.Queue.Retry = []Duration{5 * Minute, 15 * Minute, 30 * Minute, Hour, 2 * Hour, 4 * Hour}
 	}
-	def(&c.Limits.MessageSize, 50<<20)
-	def(&c.Limits.Recipients, 1000)
-	def(&c.Limits.Sessions, 10_000)
-	def(&c.Limits.SessionsPerAddress, 100)
-	def(&c.Limits.MinFree, 256<<20)
-	def(&c.Limits.Deliveries, 200)
-	def(&c.Limits.DeliveriesPerHop, 20)
-	def(&c.Limits.CommandTimeout, 5*Minute)
 	def(&c.Admin.Socket, "{data_dir}/admin.sock")
 	def(&c.Log.Format, "line")
 	def(&c.Log.Level, "info")
@@ -319,18 +363,27 @@ func (c *Config) Fault(key, format string, args ...any) *Error {
 // checker collects faults.
 type checker struct {
 	config *Config
-	errs   []error
+	errs   []*Error
 }
 
 func (p *checker) fault(key, format string, args ...any) {
 	p.errs = append(p.errs, p.config.Fault(key, format, args...))
 }
 
+func (p *checker) read(key string, v encoding.TextUnmarshaler, text string) {
+	if err := v.UnmarshalText([]byte(text)); err != nil {
+		p.fault(key, "%v", err)
+	}
+}
+
+// maxUnixPath is what a socket's address holds on all systems, in octets.
+const maxUnixPath = 100
+
 func (c *Config) check(p *checker) {
 	if _, err := mail.ParseDomain(c.Hostname); err != nil {
 		p.fault("hostname", "hostname %q cannot be given in EHLO: %v", c.Hostname, err)
 	}
-	names := map[string]bool{}
+	names, addresses := map[string]bool{}, map[string]bool{}
 	for i, l := range c.Listeners {
 		key := fmt.Sprintf("listener.%d.", i)
 		if names[l.Name] {
@@ -340,11 +393,16 @@ func (c *Config) check(p *checker) {
 		if l.Name == "" || strings.ContainsFunc(l.Name, notName) {
 			p.fault(key+"name", "a listener's name must be letters, digits, '-' and '_'")
 		}
-		if !strings.HasPrefix(l.Address, "unix:") {
-			if _, port, err := net.SplitHostPort(l.Address); err != nil || port == "" {
-				p.fault(key+"address", "address %q must be HOST:PORT (\"0.0.0.0:25\", \"[::]:25\") or unix:PATH", l.Address)
-			}
+		path, unix := strings.CutPrefix(l.Address, "unix:")
+		switch _, port, err := net.SplitHostPort(l.Address); {
+		case unix && path == "", !unix && (err != nil || !portNumber(port)):
+			p.fault(key+"address", "address %q must be HOST:PORT (\"0.0.0.0:25\", \"[::]:25\") or unix:PATH", l.Address)
+		case unix && len(path) > maxUnixPath:
+			p.fault(key+"address", "the path %q is %d octets long; unix sockets allow about %d: set a shorter one", path, len(path), maxUnixPath)
+		case addresses[l.Address] && !strings.HasSuffix(l.Address, ":0"):
+			p.fault(key+"address", "the address %q is used by two listeners; give each its own", l.Address)
 		}
+		addresses[l.Address] = true
 		if l.TLS != TLSNone && c.TLS.Certificate == "" {
 			p.fault(key+"tls", "tls = %q needs a certificate: set certificate and key in [tls], or tls = \"none\"", l.TLS)
 		}
@@ -365,6 +423,9 @@ func (c *Config) check(p *checker) {
 				p.fault(key+"domains", "domain %q: %v; write a name, \".suffix\" or \"*\"", d, err)
 			}
 		}
+		if r.To != nil && strings.ContainsAny(placeholders.Replace(r.To.Host), "{}") {
+			p.fault(key+"to", "to = %q: the placeholders there are are {user} and {domain}", r.To.String())
+		}
 		if r.To == nil {
 			p.fault(key+"to", "a route needs to = \"mx\", \"smtp:HOST:PORT\", \"lmtp:HOST:PORT\", \"lmtp:unix:PATH\", \"maildir:PATH\" or \"discard\"")
 		}
@@ -376,6 +437,29 @@ func (c *Config) check(p *checker) {
 		if d < Second {
 			p.fault(fmt.Sprintf("queue.retry.%d", i), "a retry interval must be at least 1s")
 		}
+	}
+	for _, v := range []struct {
+		key string
+		is  Duration
+	}{{"queue.lifetime", c.Queue.Lifetime}, {"queue.warn_after", c.Queue.WarnAfter}, {"limits.command_timeout", c.Limits.CommandTimeout}} {
+		if v.is < Second { // a bare number counts nanoseconds
+			p.fault(v.key, "%s must be at least 1s; write a number and a unit in quotes, such as \"30s\", \"5m\", \"4h\", \"5d\"", v.key)
+		}
+	}
+	for _, v := range []struct {
+		key string
+		is  int64
+	}{
+		{"message_size", int64(c.Limits.MessageSize)}, {"recipients", int64(c.Limits.Recipients)}, {"sessions", int64(c.Limits.Sessions)},
+		{"sessions_per_address", int64(c.Limits.SessionsPerAddress)}, {"min_free", int64(c.Limits.MinFree)},
+		{"deliveries", int64(c.Limits.Deliveries)}, {"deliveries_per_hop", int64(c.Limits.DeliveriesPerHop)},
+	} {
+		if v.is < 1 {
+			p.fault("limits."+v.key, "%s must be at least 1", v.key)
+		}
+	}
+	if c.Limits.PluginMemory < 0 {
+		p.fault("limits.plugin_memory", "plugin_memory must be a size, or left out for a quarter of the memory")
 	}
 	plugins := map[string]bool{}
 	for i, g := range c.Plugins {
@@ -415,12 +499,12 @@ func (c *Config) check(p *checker) {
 		}
 	}
 	if c.Admin.HTTP != "" {
-		if host, port, err := net.SplitHostPort(c.Admin.HTTP); err != nil || port == "" || !loopback(host) {
+		if host, port, err := net.SplitHostPort(c.Admin.HTTP); err != nil || !portNumber(port) || !loopback(host) {
 			p.fault("admin.http", "http = %q must be a loopback address such as \"127.0.0.1:8025\": the control interface has no password", c.Admin.HTTP)
 		}
 	}
-	if len(c.Admin.Socket) > 100 {
-		p.fault("admin.socket", "the path of the socket is %d octets long; unix sockets allow about 100: set a shorter socket in [admin]", len(c.Admin.Socket))
+	if len(c.Admin.Socket) > maxUnixPath {
+		p.fault("admin.socket", "the path of the socket is %d octets long; unix sockets allow about %d: set a shorter socket in [admin]", len(c.Admin.Socket), maxUnixPath)
 	}
 	if !oneOf(c.Log.Format, "line", "json") {
 		p.fault("log.format", "format = %q: write line or json", c.Log.Format)
@@ -428,6 +512,14 @@ func (c *Config) check(p *checker) {
 	if !oneOf(c.Log.Level, "debug", "info", "warn", "error") {
 		p.fault("log.level", "level = %q: write debug, info, warn or error", c.Log.Level)
 	}
+}
+
+// placeholders are those that a path of a route may have.
+var placeholders = strings.NewReplacer("{user}", "", "{domain}", "")
+
+func portNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }
 
 func loopback(host string) bool {

@@ -64,6 +64,19 @@ func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
 		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nheaders='all'": `x.toml:8:1: headers = "all"`,
 		head + "[[plugin]]\nname='a'\nmodule='x'\nlisteners=['nope']":            `x.toml:7:1: there is no listener called "nope"`,
 		head + "[admin]\nhttp = '0.0.0.0:80'":                                    `x.toml:5:1: http = "0.0.0.0:80" must be a loopback`,
+		head + "[queue]\nlifetime = 5":                                           `x.toml:5:1: queue.lifetime must be at least 1s; write a number and a unit`,
+		head + "[queue]\nwarn_after = 0":                                         `x.toml:5:1: queue.warn_after must be`,
+		head + "[limits]\nrecipients = -1":                                       `x.toml:5:1: recipients must be at least 1`,
+		head + "[limits]\nsessions = \"many\"":                                   `x.toml:5:12: limits.sessions: a whole number is expected here, not a string`,
+		head + "[admin]\nhttp = '127.0.0.1:99999'":                               `x.toml:5:1: http = `,
+		head + "[dns]\nresolvers = ['dns.example']":                              `x.toml:5:1: resolver "dns.example": write ADDRESS`,
+		head + "[[listener]]\nname='b'\naddress='127.0.0.1:25'":                  `x.toml:6:1: the address "127.0.0.1:25" is used by two listeners`,
+		head + "[[listener]]\nname='b'\naddress='unix:'":                         `x.toml:6:1: address "unix:" must be`,
+		head + "[[listener]]\nname='b'\naddress='[::]:65536'":                    `x.toml:6:1: address "[::]:65536" must be`,
+		head + "[[route]]\ndomains=['*']\nto='maildir:/m/{usr}'":                 `x.toml:6:1: to = "maildir:/m/{usr}": the placeholders there are are {user}`,
+		"local_domains = ['a..example']":                                         `x.toml:1:1: domain "a..example": `,
+		"relay_domains = ['a b']":                                                `x.toml:1:1: domain "a b": `,
+		"local_domains = 'a.example'":                                            `x.toml:1:17: local_domains: a list in brackets is expected here, not a string`,
 		"hostname = \"a b\"\n":                                                   `x.toml:1:1: hostname "a b"`,
 		"relay_networks = ['10.0.0.1/8']":                                        `x.toml:1:19: `,
 		"hostname = ":                                                            `x.toml:1:1`,
@@ -73,6 +86,17 @@ func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q:\n got %v\nwant %s", in, err, want)
 		}
+	}
+}
+
+func TestDomainsAreNormalised(t *testing.T) {
+	c, err := Parse([]byte("hostname='h'\nlocal_domains=['Example.ORG']\nrelay_domains=['b\u00fccher.example']\n"+
+		"[dns]\nresolvers=['192.0.2.53']\n[[listener]]\naddress='127.0.0.1:25'\n"), "x.toml", "/etc/w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.IsLocal("example.org") || !c.IsRelay("xn--bcher-kva.example") || c.DNS.Resolvers[0] != "192.0.2.53:53" {
+		t.Errorf("local %q, relay %q, resolvers %q", c.LocalDomains, c.RelayDomains, c.DNS.Resolvers)
 	}
 }
 

@@ -117,7 +117,7 @@ func (h *HostPort) UnmarshalText(text []byte) error {
 		*h = HostPort(net.JoinHostPort(s, "53"))
 		return nil
 	}
-	if _, err := netip.ParseAddrPort(s); err != nil {
+	if a, err := netip.ParseAddrPort(s); err != nil || a.Port() == 0 {
 		return fmt.Errorf("resolver %q: write ADDRESS or ADDRESS:PORT, such as \"127.0.0.1:53\"", s)
 	}
 	*h = HostPort(s)
