@@ -8,6 +8,7 @@ import (
 
 	"github.com/wasmta/wasmta/core/admin"
 	"github.com/wasmta/wasmta/core/config"
+	"github.com/wasmta/wasmta/core/queue"
 )
 
 // Exit codes, as in sysexits.h.
@@ -59,6 +60,8 @@ func exitCode(err error) int {
 		return exConfig
 	case errors.Is(err, admin.ErrNoServer):
 		return exUnavailable
+	case errors.Is(err, queue.ErrStorage):
+		return exTempFail
 	case errors.Is(err, fs.ErrPermission):
 		return exNoPerm
 	case errors.As(err, &refused):

@@ -72,6 +72,9 @@ func (s *Store) Settle(ctx context.Context, t queue.Settlement) ([]queue.Ref, er
 	if err != nil {
 		return nil, err
 	}
+	for _, n := range t.Notices {
+		s.space.spend(len(n.Header)+len(n.Body), 0)
+	}
 	s.total(delta)
 	return refs, nil
 }

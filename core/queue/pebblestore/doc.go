@@ -45,7 +45,31 @@
 //
 // # Disk space
 //
-// New drafts are refused with ErrStorage while less than 5 % of the disk, or
-// less than Options.MinFree, is available, and Linux has fewer than a thousand
-// inodes left. Attempts go on and free space; new mail is taken again by itself.
+// A write to the log that finds the disk full ends the process, so the store
+// stops taking mail before. The size of a memtable, and so of a log file, is
+// 1/64 of the disk, at least 1 MiB and at most 64 MiB. Kept free are
+//
+//   - the headroom, 5 memtables: Pebble holds up to 4 that wait to be flushed,
+//     and each log is there until its flush is done; and the next log, which is
+//     allocated as a whole when it is begun;
+//   - the reserve, Options.MinFree, but no more than 1/8 of the disk (or 8 MiB if
+//     that is more): for Settle and notices, which are never refused, and for
+//     compactions. A compaction that would go below the headroom waits.
+//
+// So 13 of 64 MiB, 208 MiB of 1 GiB and 576 MiB of any disk of 4 GiB or more are
+// kept free. Drafts claim what they hold in memory from the rest octet by octet:
+// Begin, Write and Commit return ErrStorage when all drafts together would take
+// more, and also while Linux has fewer than a thousand inodes left.
+//
+// Attempts go on and remove mail. While new mail is refused, the memtables are
+// flushed every two seconds, and the tables compacted when they hold garbage,
+// so that the space comes back and mail is taken again by itself. Up to 5 log
+// files stay for reuse.
+//
+// When somebody else takes the last octet of the disk, the blocks of the file
+// BALLAST (one memtable; on Linux) are given up, once, and come back when there
+// is room again. If that was not enough the process ends as after any failed
+// write. Open on such a disk serves if nothing in the log has to be flushed;
+// otherwise it waits 5 seconds for space, then ends the process in the same way
+// or fails with ErrStorage. What was acknowledged is on the disk.
 package pebblestore

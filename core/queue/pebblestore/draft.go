@@ -24,6 +24,7 @@ type draft struct {
 	id     mail.ID
 	buf    []byte
 	size   int64
+	claim  int    // octets of buf, and what Commit adds, claimed of the disk
 	chunks uint32 // written
 	digest uint32
 	over   bool
@@ -39,7 +40,7 @@ func (s *Store) Begin(ctx context.Context) (queue.Draft, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := s.space.check(); err != nil {
+	if err := s.space.claim(0); err != nil {
 		return nil, err
 	}
 	id, err := s.ids.next()
@@ -68,7 +69,10 @@ func (d *draft) Write(p []byte) (n int, err error) {
 			if d.buf == nil {
 				d.buf = d.s.buffer(&d.s.smallPool, 0)
 			}
-			return n + len(p), d.take(p)
+			if err := d.take(p); err != nil {
+				return n, err
+			}
+			return n + len(p), nil
 		}
 		if cap(d.buf) < chunkSize {
 			big := append(d.s.buffer(&d.s.chunkPool, chunkSize), d.buf...)
@@ -90,6 +94,10 @@ func (d *draft) Write(p []byte) (n int, err error) {
 }
 
 func (d *draft) take(p []byte) error {
+	if err := d.s.space.claim(len(p)); err != nil {
+		return err
+	}
+	d.claim += len(p)
 	d.buf = append(d.buf, p...)
 	d.digest = checksumUpdate(d.digest, p)
 	d.size += int64(len(p))
@@ -99,9 +107,6 @@ func (d *draft) take(p []byte) error {
 // spill writes the full buffer as a chunk. Commit's sync covers it, since the
 // log is synced in order.
 func (d *draft) spill() error {
-	if err := d.s.space.check(); err != nil {
-		return err
-	}
 	d.s.drafts.Lock()
 	d.s.drafts.chunks[d.id] = d.chunks + 1
 	d.s.drafts.Unlock()
@@ -113,7 +118,8 @@ func (d *draft) spill() error {
 		return err
 	}
 	d.chunks++
-	d.buf = d.buf[:0]
+	d.s.space.spend(len(d.buf), d.claim)
+	d.buf, d.claim = d.buf[:0], 0
 	return nil
 }
 
@@ -155,6 +161,12 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, op
 	if d.over {
 		return nil, errOver
 	}
+	rest := len(header) + itemSize*len(env.Recipients)
+	if err := d.s.space.claim(rest); err != nil {
+		d.drop()
+		return nil, err
+	}
+	d.claim += rest
 	b := d.s.db.NewBatchWithSize(len(d.buf) + len(header) + 1024)
 	m := message{id: d.id, env: env, header: header, tail: d.buf, size: d.size, digest: d.digest, opt: opt}
 	refs, err := m.put(b)
@@ -168,6 +180,8 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, op
 	d.s.doubt(d.id)
 	err = d.s.write(b, writeOptions())
 	d.s.settled(d.id)
+	d.s.space.spend(d.claim, d.claim)
+	d.claim = 0
 	d.finish()
 	if err != nil {
 		return nil, err
@@ -219,6 +233,7 @@ func (d *draft) finish() {
 func (d *draft) leave() {
 	if !d.over {
 		d.over = true
+		d.s.space.spend(0, d.claim)
 		d.release()
 		d.reader.release()
 	}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -31,6 +32,12 @@ const (
 	separateFrom = 8 << 10
 	// stripes is the number of locks that messages share.
 	stripes = 2048
+	// itemSize is about what one recipient takes in all tables.
+	itemSize = 256
+	// openWait is how long Open waits for space to replay the log into.
+	openWait = 5 * time.Second
+	// closeWait is how long Close waits for a flush that may be failing.
+	closeWait = 10 * time.Second
 	// exitTempFail is EX_TEMPFAIL: the supervisor shall start us again.
 	exitTempFail = 75
 )
@@ -47,8 +54,8 @@ type Options struct {
 	// not return; if it does, the goroutine that called it stops there for ever.
 	// nil logs the message and exits with code 75.
 	Fatal func(msg string)
-	// MinFree is how many octets must be available on the disk for new mail, if
-	// that is more than 5 % of it.
+	// MinFree is how many octets of the disk new mail leaves alone, beyond what
+	// Pebble needs; of a small disk at most an eighth. 0 is 256 MiB.
 	MinFree int64
 
 	tune func(*pebble.Options) // by tests
@@ -62,8 +69,14 @@ type Store struct {
 	lock   *pebble.Lock
 	ids    ids
 	space  *space
+	budget budget
+	spare  *ballast // nil if FS is not the disk
 	locks  [stripes]sync.Mutex
 	failed atomic.Bool
+	began  time.Time // Open was called
+	opened atomic.Bool
+	dirty  atomic.Bool // something was written since the last flush for space
+	relief atomic.Bool // under way
 
 	gate struct { // calls in progress
 		sync.RWMutex
@@ -118,10 +131,10 @@ func Open(o Options) (*Store, error) {
 			os.Exit(exitTempFail)
 		}
 	}
-	s := &Store{opts: o, log: o.Logger, recovery: make(chan struct{}), stop: make(chan struct{})}
+	s := &Store{opts: o, log: o.Logger, began: time.Now(), recovery: make(chan struct{}), stop: make(chan struct{})}
 	s.inDoubt.ids = make(map[mail.ID]struct{})
 	s.drafts.chunks = make(map[mail.ID]uint32)
-	s.space = newSpace(o.FS, o.Dir, o.MinFree)
+	s.space = &space{fs: o.FS, dir: o.Dir, minFree: o.MinFree, short: s.relieve, ample: s.fillBallast}
 	if !durable {
 		s.log.Error("this build does not sync the queue and loses mail; it is for tests only")
 	}
@@ -136,10 +149,15 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("queue: another wasmta serves %q; stop it first (%w)", o.Dir, err)
 	}
 	s.lock = lock
+	s.share()
 	s.db, err = pebble.Open(o.Dir, s.pebbleOptions())
 	if err != nil {
+		if errors.Is(err, syscall.ENOSPC) {
+			err = fmt.Errorf("%w: the disk is full; free some space: %w", queue.ErrStorage, err)
+		}
 		return nil, errors.Join(fmt.Errorf("queue: cannot open %q: %w", o.Dir, err), lock.Close())
 	}
+	s.opened.Store(true)
 	if err := s.start(); err != nil {
 		return nil, errors.Join(err, s.db.Close(), lock.Close())
 	}
@@ -174,23 +192,25 @@ func makeDir(fs vfs.FS, dir string) error {
 }
 
 func (s *Store) pebbleOptions() *pebble.Options {
+	table := int64(s.budget.memTable)
 	o := &pebble.Options{
-		FS:                          s.opts.FS,
+		FS:                          s.guard(),
 		Lock:                        s.lock,
 		FormatMajorVersion:          pebble.FormatValueSeparation, // one-way; raised by an explicit act only
-		MemTableSize:                64 << 20,                     // most mail is gone before a flush
-		MemTableStopWritesThreshold: 4,
+		MemTableSize:                uint64(table),                // 64 MiB but on small disks: most mail is gone before a flush
+		MemTableStopWritesThreshold: memTables,
+		MaxManifestFileSize:         2 * table,
 		CacheSize:                   64 << 20,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       32,
-		LBaseMaxBytes:               256 << 20,
+		LBaseMaxBytes:               4 * table,
 		MaxOpenFiles:                4096,
 		WALBytesPerSync:             512 << 10, // chunks trickle out before Commit waits for them
 		BytesPerSync:                1 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(2, runtime.GOMAXPROCS(0)/2) },
 		Logger:                      pebbleLogger{s},
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { s.log.Error("queue: background work failed", "error", err) },
+			BackgroundError: s.backgroundError,
 			// Without a listener Pebble would exit; a damaged block costs the
 			// messages in it and no others.
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
@@ -218,9 +238,9 @@ func (s *Store) pebbleOptions() *pebble.Options {
 			}
 		}
 	}
+	o.TargetFileSizes[0] = max(table/32, 128<<10)
 	if s.opts.FS == vfs.Default {
-		o.FS = nil
-		o.WithFSDefaults() // the disk, watched for slowness
+		o.WithFSDefaults() // watched for slowness
 	}
 	if s.opts.tune != nil {
 		s.opts.tune(o)
@@ -267,7 +287,9 @@ func (s *Store) Close() error {
 	if err == nil {
 		// Tables have a checksum for each block. Damage at the very end of the
 		// log cannot be told from a write that the power failure cut short.
-		err = s.db.Flush()
+		ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+		err = s.flush(ctx)
+		cancel()
 	}
 	return errors.Join(err, s.db.Close(), s.lock.Close())
 }
@@ -292,6 +314,7 @@ func (s *Store) leave() { s.gate.calls.Done() }
 // by a panic; both end in die.
 func (s *Store) write(b *pebble.Batch, o *pebble.WriteOptions) error {
 	defer s.dieOnPanic()
+	s.dirty.Store(true)
 	if err := b.Commit(o); err != nil {
 		return fmt.Errorf("%w: %w", queue.ErrStorage, err)
 	}

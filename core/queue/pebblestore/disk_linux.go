@@ -1,6 +1,10 @@
 package pebblestore
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // freeInodes is how many files can still be made; not ok if the file system
 // has no such limit.
@@ -11,3 +15,6 @@ func freeInodes(dir string) (uint64, bool) {
 	}
 	return st.Ffree, true
 }
+
+// allocate gives a file blocks that are its own.
+func allocate(f *os.File, size int64) error { return unix.Fallocate(int(f.Fd()), 0, 0, size) }
