@@ -2,6 +2,7 @@ package mail
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -114,9 +115,10 @@ func ParseMail(arg string, allow func(keyword string) bool) (Path, MailParams, *
 		ok := true
 		switch q.Keyword {
 		case "SIZE":
-			n, err := strconv.ParseInt(q.Value, 10, 64)
-			ok = err == nil && n >= 0 && len(q.Value) <= 20 && q.Value[0] != '+'
-			m.Size = n
+			// Of up to 20 digits; one that is out of our range is the largest in it.
+			n, err := strconv.ParseUint(q.Value, 10, 64)
+			ok = (err == nil || errors.Is(err, strconv.ErrRange)) && len(q.Value) <= 20
+			m.Size = int64(min(n, math.MaxInt64))
 		case "BODY":
 			switch strings.ToUpper(q.Value) {
 			case "7BIT":

@@ -29,11 +29,18 @@ const maxPlainLine = 2048
 // answer in its place.
 func (s *session) command(text string) (line string) {
 	verb, arg, ok := splitCommand(text)
-	if !ok {
+	switch {
+	case verb != "BDAT" && isBdat(text):
+		s.badBdat(mail.NewReply(500, "5.5.2", "Command is not recognized"))
+		return ""
+	case !ok:
 		s.bad(mail.NewReply(500, "5.5.2", "Command is not recognized"))
 		return ""
-	}
-	if len(text) > maxPlainLine && verb != "MAIL" && verb != "RCPT" {
+	case len(text) <= maxPlainLine || verb == "MAIL" || verb == "RCPT":
+	case verb == "BDAT":
+		s.badBdat(mail.NewReply(500, "5.5.2", "Line is too long"))
+		return ""
+	default:
 		s.bad(mail.NewReply(500, "5.5.2", "Line is too long"))
 		return ""
 	}

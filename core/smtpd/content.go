@@ -284,6 +284,7 @@ func (s *session) settle(c *content) *mail.Reply {
 		return s.replyFor(err, "commit a message")
 	}
 	c.draft = nil
+	s.urgent = true
 	s.messages++
 	s.budget = s.opts.ErrorBudget
 	s.log.Received(id, &tx.Envelope.Client)

@@ -76,14 +76,15 @@ type session struct {
 	tx *transaction // nil: none
 
 	// What the engine was told and is to answer.
-	asked bool
-	code  int    // the engine's reply must have this code
-	reply string // what the client gets in its place
-	times int    // so often
-	path  mail.Path
-	mailp mail.MailParams
-	rcptp mail.RcptParams
-	body  *gate.Body // of a last chunk; nil: DATA
+	asked  bool
+	code   int    // the engine's reply must have this code
+	reply  string // what the client gets in its place
+	times  int    // so often
+	urgent bool   // it says that a message is ours: nothing it may wait for (RFC 1047)
+	path   mail.Path
+	mailp  mail.MailParams
+	rcptp  mail.RcptParams
+	body   *gate.Body // of a last chunk; nil: DATA
 }
 
 func (s *Server) newSession(raw net.Conn) *session {
@@ -136,6 +137,10 @@ func (s *session) Next(reply []byte) (line string, err error) {
 		for range s.times {
 			s.wire.Send(s.reply)
 		}
+		if s.urgent {
+			s.urgent = false
+			_ = s.wire.Flush()
+		}
 		s.closeOn421(s.reply)
 	}
 	for s.ended == "" {
@@ -145,7 +150,7 @@ func (s *session) Next(reply []byte) (line string, err error) {
 		}
 		text, err := s.wire.ReadCommand()
 		if err != nil {
-			s.readError(err)
+			s.readError(text, err)
 			continue
 		}
 		if line := s.command(text); line != "" && s.ended == "" {
@@ -156,9 +161,11 @@ func (s *session) Next(reply []byte) (line string, err error) {
 	return "", io.EOF
 }
 
-func (s *session) readError(err error) {
+func (s *session) readError(text string, err error) {
 	var bad gate.LineError
 	switch {
+	case errors.As(err, &bad) && isBdat(text):
+		s.badBdat(mail.NewReply(500, "5.5.2", string(bad)))
 	case errors.As(err, &bad):
 		s.bad(mail.NewReply(500, "5.5.2", string(bad)))
 	case err == gate.ErrTimeout:

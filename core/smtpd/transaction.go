@@ -3,6 +3,7 @@ package smtpd
 import (
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,9 @@ type transaction struct {
 
 func (s *session) begin(from mail.Path, p mail.MailParams) {
 	s.sequence++
+	if s.chain != nil {
+		s.chain.EndTransaction() // who detached outside of one is asked again
+	}
 	s.tx = &transaction{}
 	s.tx.ID = s.client.Session + "." + strconv.Itoa(s.sequence)
 	s.tx.SizeLimit = s.opts.MaxSize
@@ -131,7 +135,8 @@ func (s *session) rcpt(to mail.Path, p mail.RcptParams) *mail.Reply {
 	}
 	tx.taken++
 	if o.Action == hook.Discard {
-		tx.Envelope.Recipients = before
+		// What plugins before it added stays.
+		tx.Envelope.Recipients = slices.Delete(slices.Clone(tx.Envelope.Recipients), e.Recipient, e.Recipient+1)
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, &to, o.Plugin)
 	} else {
 		s.note(o)
@@ -196,6 +201,9 @@ func (s *session) afterRefusal() string {
 func (s *session) openContent(verb string) *mail.Reply {
 	if s.tx.taken == 0 {
 		s.budget -= costIdle // follows from refusals in a pipelined batch
+		if s.opts.Role == LMTP {
+			return outOfOrder("No valid recipients") // RFC 2033 4.2 asks for this code
+		}
 		return mail.NewReply(554, "5.5.1", "No valid recipients")
 	}
 	o := s.ask(&hook.Event{Stage: hook.Data})
@@ -229,7 +237,7 @@ func (s *session) openContent(verb string) *mail.Reply {
 func (s *session) bdatCommand(arg string) string {
 	n, last, ok := parseBdat(arg)
 	if !ok {
-		s.abuse(endErrors, mail.NewReply(501, "5.5.4", "Syntax is BDAT size [LAST]; closing connection"))
+		s.badBdat(mail.NewReply(501, "5.5.4", "Syntax is BDAT size [LAST]"))
 		return ""
 	}
 	refuse := func(r *mail.Reply, times int) string {
@@ -287,6 +295,19 @@ func (s *session) bdatCommand(arg string) string {
 		return s.afterRefusal()
 	}
 	return ""
+}
+
+// isBdat tells whether a line that is not taken was meant as BDAT by someone.
+func isBdat(text string) bool {
+	text = strings.TrimLeft(text, " \t\x00")
+	return len(text) >= 4 && strings.EqualFold(text[:4], "BDAT")
+}
+
+// badBdat ends the session after a BDAT that cannot be read: how many octets
+// follow it that are no commands is not known.
+func (s *session) badBdat(r *mail.Reply) {
+	r.Text += "; closing connection"
+	s.abuse(endErrors, r)
 }
 
 // replies is how many a command that brings content gets: under LMTP, if it

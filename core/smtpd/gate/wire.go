@@ -20,6 +20,7 @@ const (
 	MaxLine         = 4096
 	maxSkippedLine  = 256 << 10 // of a line that is too long; beyond it the connection is closed
 	maxReplyBacklog = 16 << 10  // replies held back for one write
+	lineHead        = 16        // of a line that is not taken
 )
 
 // Sizes of the read buffer: waiting for a command, with a long command, and in
@@ -203,7 +204,8 @@ func (w *Wire) fill(deadline time.Time) error {
 }
 
 // ReadCommand reads one command line and returns it without its CR LF. A
-// [LineError] concerns this line only; any other error is final.
+// [LineError] concerns this line only, whose beginning, unchecked, comes with
+// it; any other error is final.
 func (w *Wire) ReadCommand() (string, error) {
 	if w.rerr == nil {
 		w.rerr = w.werr
@@ -240,6 +242,7 @@ func (w *Wire) readCommand() (string, error) {
 		w.resize(lineBuffer)
 	}
 	searched, skipped := 0, 0
+	var head [lineHead]byte
 	for {
 		in := w.unread()
 		if skipped == 0 && len(in) >= 2 && in[0] == 0x16 && in[1] == 0x03 {
@@ -249,13 +252,22 @@ func (w *Wire) readCommand() (string, error) {
 		if i := bytes.IndexByte(in[searched:], '\n'); i >= 0 {
 			line := in[:searched+i+1]
 			w.r += len(line)
-			if skipped+len(line) > MaxLine {
-				return "", LineTooLong
+			if skipped > 0 {
+				return string(head[:]), LineTooLong
 			}
-			return checkLine(line)
+			if len(line) > MaxLine {
+				return string(line[:lineHead]), LineTooLong
+			}
+			if err := checkLine(line); err != nil {
+				return string(line[:min(len(line), lineHead)]), err
+			}
+			return string(line[:len(line)-2]), nil
 		}
 		searched = len(in)
 		if searched > MaxLine || skipped > 0 {
+			if skipped == 0 {
+				copy(head[:], in)
+			}
 			skipped += searched
 			w.r, w.w, searched = 0, 0, 0
 			if skipped > maxSkippedLine {
@@ -271,30 +283,30 @@ func (w *Wire) readCommand() (string, error) {
 	}
 }
 
-func checkLine(line []byte) (string, error) {
+func checkLine(line []byte) error {
 	if len(line) < 2 || line[len(line)-2] != '\r' {
-		return "", LineNotCRLF
+		return LineNotCRLF
 	}
 	line = line[:len(line)-2]
 	ascii := true
 	for _, c := range line {
 		if c < ' ' || c == 0x7f {
-			return "", LineHasControl
+			return LineHasControl
 		}
 		ascii = ascii && c < 0x80
 	}
 	if ascii {
-		return string(line), nil
+		return nil
 	}
 	if !utf8.Valid(line) {
-		return "", LineNotUTF8
+		return LineNotUTF8
 	}
 	for _, r := range string(line) {
 		if r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 {
-			return "", LineHasControl
+			return LineHasControl
 		}
 	}
-	return string(line), nil
+	return nil
 }
 
 // Pending tells whether input waits that was already read.
