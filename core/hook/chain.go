@@ -160,7 +160,7 @@ func (k *Conversation) Ask(ctx context.Context, e *Event) Outcome {
 			if e.Stage.Ignored() || p.OnError == FailContinue {
 				continue
 			}
-			o := Outcome{Verdict{Action: Defer}, p.Name, p.Generation, true}
+			o := Outcome{Verdict{Action: Defer}, p.Name, p.Generation, true, p.OnError}
 			if p.OnError == FailReject && !e.Stage.Accepted() {
 				o.Action = Reject
 			}
@@ -182,7 +182,7 @@ func (k *Conversation) Ask(ctx context.Context, e *Event) Outcome {
 		m.detachedTx = m.detachedTx || v.DetachTransaction
 		m.detached = m.detached || v.DetachSession
 		if v.Action != Continue && !e.Stage.Ignored() {
-			return Outcome{v, p.Name, p.Generation, false}
+			return Outcome{Verdict: v, Plugin: p.Name, Generation: p.Generation}
 		}
 	}
 	return Outcome{}

@@ -76,9 +76,10 @@ func (v Verdict) check(s Stage) error {
 // Outcome is the answer of a chain.
 type Outcome struct {
 	Verdict
-	Plugin     string // who gave the verdict; empty: nobody had an opinion
-	Generation string // of that plugin
-	Failed     bool   // the verdict stands for a plugin that failed
+	Plugin     string        // who gave the verdict; empty: nobody had an opinion
+	Generation string        // of that plugin
+	Failed     bool          // the verdict stands for a plugin that failed
+	OnError    FailurePolicy // of that plugin, if Failed
 }
 
 // ReplyAt is the reply that the outcome gives an SMTP client at stage s: the
