@@ -417,6 +417,13 @@ func (s *session) askTLS() bool {
 	if o.Action == hook.Continue {
 		return true
 	}
+	if o.Failed && o.OnError == hook.FailTemporary {
+		// The stage has no verdict for later, and a failure is no reason to
+		// turn a client away for good.
+		r := mail.ReplyPolicyUnavailable()
+		r.Code = 421
+		o.Reply = r
+	}
 	s.drop("STARTTLS", o, hook.TLS)
 	return false
 }
