@@ -108,7 +108,8 @@ const (
 )
 
 func (e *LoadError) Error() string {
-	return fmt.Sprintf("plugin %q: %s: %s", e.Plugin, e.Step, e.Err)
+	name := fmt.Sprintf("plugin %q: ", e.Plugin)
+	return name + e.Step + ": " + strings.TrimPrefix(e.Err.Error(), name) // once is enough
 }
 
 func (e *LoadError) Unwrap() error { return e.Err }

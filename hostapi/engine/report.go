@@ -70,6 +70,9 @@ func Inspect(wasm []byte) (Report, error) {
 	if data, ok := m.CustomData(abi.ManifestSection); ok && json.Valid(data) {
 		r.Manifest = slices.Clone(data)
 	}
+	if r.Go && r.ABI != "" && !r.initialize {
+		r.problem("it was built as a program; build it with -buildmode=c-shared")
+	}
 	r.Problems = append(r.Problems, checkImports(&m)...)
 	return r, nil
 }

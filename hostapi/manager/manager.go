@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,7 +80,8 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	s := fmt.Sprintf("plugin %q: %s: %v", e.Plugin, e.Step, e.Err)
+	name := fmt.Sprintf("plugin %q: ", e.Plugin)
+	s := name + e.Step + ": " + strings.TrimPrefix(e.Err.Error(), name) // once is enough
 	if e.Hash != "" {
 		s += " (sha256 " + e.Hash + ")"
 	}
@@ -214,9 +216,21 @@ func (m *Manager) one(ctx context.Context, name string, edit func(*hostapi.Spec)
 	case i >= 0:
 		edit(&next[i].spec)
 	case name != "":
-		return &Error{Plugin: name, Step: "configure", Err: errors.New("no plugin of this name is configured")}
+		return &Error{Plugin: name, Step: "configure", Err: fmt.Errorf("no plugin of this name is configured; "+
+			"give it a [[plugin]] table in the configuration and reload it, or name one of those there are: %s", names(next))}
 	}
 	return m.replace(ctx, next, func(n string) bool { return name == "" || n == name }, false)
+}
+
+func names(list []entry) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	all := make([]string, len(list))
+	for i, e := range list {
+		all[i] = e.spec.Name
+	}
+	return strings.Join(all, ", ")
 }
 
 // replace loads those of next that pick names and puts next in force. The
