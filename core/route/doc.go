@@ -1,8 +1,9 @@
 // Package route decides where recipients go now. It asks the plugins at stage
 // route, then the operator's [Table], and finally falls back to the MX of the
-// recipient's domain; an address-literal domain is its own host. It returns
-// next hops and never connects, never looks up a name and never blocks on
-// anything but a plugin.
+// recipient's domain; an address-literal domain is its own exchanger, so that
+// what an MX record must not lead to cannot be reached by an address either. It
+// returns next hops and never connects, never looks up a name and never blocks
+// on anything but a plugin.
 //
 // # Placeholders
 //

@@ -81,10 +81,6 @@ func atDomain(to mail.NextHop, domain string) (mail.NextHop, bool) {
 	if domain == "" {
 		return to, false
 	}
-	if addr, ok := mail.LiteralAddr(domain); ok {
-		to.Transport, to.Host = mail.TransportSMTP, addr.String()
-		return to, true
-	}
 	to.Host = domain
 	return to, true
 }

@@ -81,8 +81,8 @@ func TestDefaultIsMX(t *testing.T) {
 	var r route.Router
 	for to, want := range map[string]string{
 		"u@Example.org":         "mx:example.org",
-		"u@[192.0.2.1]":         "smtp:192.0.2.1:25",
-		"u@[IPv6:2001:db8::1]":  "smtp:[2001:db8::1]:25",
+		"u@[192.0.2.1]":         "mx:[192.0.2.1]", // not smtp: who chose the address is the sender
+		"u@[IPv6:2001:db8::1]":  "mx:[ipv6:2001:db8::1]",
 		"u@b\u00fccher.example": "mx:xn--bcher-kva.example",
 	} {
 		p := path(t, to)
