@@ -33,7 +33,8 @@ type Result struct {
 	Relay     string        // "host[addr]:port" for the log; empty: none
 	Connect   time.Duration // for the log: reaching the next hop, TLS included
 	Transmit  time.Duration // for the log: from there to the reply
-	Relayed   bool          // delivered to a next hop that does not do DSN (RFC 3461 5.2.2)
+	Reached   bool          // a session was had; not kept with the queue entry
+	Relayed   bool          // success is to be notified, and the next hop, SMTP or LMTP, does not do DSN (RFC 3461 5.2.2)
 }
 
 // Attempt is one past attempt, kept with the queue entry.
