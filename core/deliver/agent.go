@@ -223,14 +223,15 @@ func (j *job) each(s state, f func(i int)) {
 
 // failure is why no transaction could be had, or why one broke off.
 type failure struct {
-	reply  mail.Reply
-	state  state // of the recipients it leaves without a result
-	remote bool  // the server said so
-	smtp   bool  // it got beyond connecting
-	tls    bool  // it is TLS that failed
-	again  bool  // nothing is lost: do it over on a new connection,
-	exact  bool  // with BDAT
-	inStep bool  // the connection is good for another message
+	reply   mail.Reply
+	state   state // of the recipients it leaves without a result
+	remote  bool  // the server said so
+	smtp    bool  // it got beyond connecting
+	reached bool  // there was a session: EHLO was answered
+	tls     bool  // it is TLS that failed
+	again   bool  // nothing is lost: do it over on a new connection,
+	exact   bool  // with BDAT
+	inStep  bool  // the connection is good for another message
 }
 
 func failed(enhanced, text string) *failure {

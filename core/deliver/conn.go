@@ -69,6 +69,7 @@ func (t *attempt) try(ctx context.Context, ep endpoint) {
 			continue
 		}
 		t.sessions++
+		f.reached = true
 		t.record(f, &ep)
 		return
 	}
@@ -76,7 +77,7 @@ func (t *attempt) try(ctx context.Context, ep endpoint) {
 
 // record gives the open recipients a result.
 func (t *attempt) record(f *failure, ep *endpoint) {
-	r := mail.Result{Outcome: outcome(f.reply), Reply: f.reply}
+	r := mail.Result{Outcome: outcome(f.reply), Reply: f.reply, Reached: f.reached || f.remote}
 	if ep != nil {
 		r.Relay = ep.relay()
 		if f.remote {

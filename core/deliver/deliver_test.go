@@ -807,6 +807,7 @@ func TestMX(t *testing.T) {
 			"refuse4.test": {{Host: "refuses.test"}, {Host: "servfail.test", Preference: 2}},
 			"zero.test":    {{Host: "zero.test"}},
 			"multi.test":   {{Host: "multi.test"}},
+			"link.test":    {{Host: "link.test"}},
 			"denied.test":  {{Host: "denied.test"}},
 			"nat64.test":   {{Host: "nat64.test"}},
 		},
@@ -814,7 +815,7 @@ func TestMX(t *testing.T) {
 			"one.test": {"127.0.0.2"}, "two.test": {"127.0.0.3"}, "down.test": {"127.0.0.4"}, "ours.test": {"127.0.0.9"}, "refuses.test": {"127.0.0.5"},
 			"many.test": {"127.0.0.21", "127.0.0.22", "127.0.0.23", "127.0.0.24", "127.0.0.25", "127.0.0.3"},
 			"eq.test":   {"127.0.0.2"}, "worse.test": {"127.0.0.2"},
-			"zero.test": {"0.0.0.0", "::"}, "multi.test": {"224.0.0.1", "ff02::1", "255.255.255.255"}, "denied.test": {"10.1.2.3", "::ffff:10.1.2.3"},
+			"zero.test": {"0.0.0.0", "::"}, "link.test": {"169.254.169.254", "fe80::1", "::ffff:169.254.1.1"}, "multi.test": {"224.0.0.1", "ff02::1", "255.255.255.255"}, "denied.test": {"10.1.2.3", "::ffff:10.1.2.3"},
 			"nat64.test": {"64:ff9b::127.0.0.1"},
 		},
 		errs: map[string]error{"null.test": resolve.ErrNullMX, "temp.test": resolve.ErrTemporary, "odd.test": errors.New("odd"), "bad.test": resolve.ErrBadName,
@@ -829,7 +830,7 @@ func TestMX(t *testing.T) {
 		"bad.test": "bounced 5.1.2", "temp.test": "deferred 4.4.3", "odd.test": "deferred 4.4.3", "self.test": "sent 2.0.0", "onlyus.test": "bounced 5.4.6",
 		"ouraddr.test": "bounced 5.4.6", "noaddr.test": "bounced 5.4.4", "slow.test": "deferred 4.4.3", "slow2.test": "sent 2.0.0", "many.test": "deferred 4.4.1",
 		"refuse.test": "bounced 5.7.1", "refuse2.test": "sent 2.0.0", "refuse3.test": "deferred 4.4.1", "refuse4.test": "deferred 4.4.3",
-		"zero.test": "bounced 5.4.4", "multi.test": "bounced 5.4.4", "denied.test": "bounced 5.4.4", "[127.0.0.3]": "sent 2.0.0",
+		"zero.test": "bounced 5.4.4", "multi.test": "bounced 5.4.4", "link.test": "bounced 5.4.4", "denied.test": "bounced 5.4.4", "[127.0.0.3]": "sent 2.0.0",
 	} {
 		t.Run(domain, func(t *testing.T) {
 			res := a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX, Host: domain}}, message(body, "b@d.test"))
@@ -1022,8 +1023,8 @@ func TestLMTP(t *testing.T) {
 			m.Envelope.Recipients[0].Notify = mail.NotifySuccess
 			res := a.Deliver(t.Context(), []mail.NextHop{hop}, m)
 			want(t, res, "sent 2.0.0", "bounced 5.1.1", "deferred 4.2.2", "bounced 5.6.0", "sent 2.0.0")
-			if res[0].Relayed {
-				t.Error("LMTP is the final delivery")
+			if !res[0].Relayed || res[4].Relayed {
+				t.Error("a server without DSN reports no success: that is for us to do, where it was asked for")
 			}
 			if unix && res[0].Relay != "us.test["+s.Addr+"]" {
 				t.Errorf("relay %q", res[0].Relay)

@@ -21,7 +21,7 @@
 //     a new connection, and the log says so.
 //   - TLSVerify wants a certificate for the name that is connected to: that of the exchanger, not that of the domain.
 //   - MX records do not lead to this machine: our own name ends the list (RFC 5321 5.1), our own addresses too, and
-//     loopback, unspecified and multicast addresses are refused. The address that was checked is the one dialled.
+//     loopback, link-local, unspecified and multicast addresses are refused. The address that was checked is the one dialled.
 //   - A Maildir file is synced before it appears in new/, and so is the directory before the result says Delivered. A
 //     crash may deliver twice, never lose.
 //

@@ -276,5 +276,5 @@ func (a *Agent) denied(addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return !a.o.AllowLoopbackMX
 	}
-	return addr.IsUnspecified() || addr.IsMulticast() || addr.Is4() && (addr.As4()[0] == 0 || addr.As4()[0] >= 240)
+	return addr.IsUnspecified() || addr.IsMulticast() || addr.IsLinkLocalUnicast() || addr.Is4() && (addr.As4()[0] == 0 || addr.As4()[0] >= 240)
 }

@@ -120,7 +120,7 @@ func (c *conn) requirements(j *job) {
 
 // result is what a reply of the server means for a recipient.
 func (c *conn) result(r mail.Reply, start time.Time) mail.Result {
-	out := mail.Result{Outcome: outcome(r), Reply: r, RemoteMTA: c.ep.host, Relay: c.relay, Connect: c.took}
+	out := mail.Result{Outcome: outcome(r), Reply: r, RemoteMTA: c.ep.host, Relay: c.relay, Connect: c.took, Reached: true}
 	if !start.IsZero() {
 		out.Transmit = time.Since(start)
 	}
@@ -331,7 +331,7 @@ func (x *transaction) give(i int, r mail.Result) {
 	switch r.Outcome {
 	case mail.Delivered:
 		s = settled
-		r.Relayed = !x.c.ep.lmtp && !x.c.ext.dsn && x.j.m.Envelope.Recipients[i].Notify&mail.NotifySuccess != 0
+		r.Relayed = !x.c.ext.dsn && x.j.m.Envelope.Recipients[i].Notify&mail.NotifySuccess != 0
 	case mail.Failed:
 		s = settled
 	}
