@@ -60,10 +60,21 @@ type recipient struct {
 // process works on an entry and ends with it finished or parked.
 func (m *Manager) process(e *entry) {
 	ended := false
+	var t *task
 	defer func() {
 		if r := recover(); r != nil {
 			m.log.Error("panic while working on a message; it stays queued", "id", e.ref.ID.String(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			if !ended {
+			switch {
+			case ended:
+			case t != nil && t.mustSettle():
+				// Trying again would deliver it again, and perhaps panic again, for ever.
+				for i := range t.rcpts {
+					if r := &t.rcpts[i]; r.answered {
+						m.log.Error("an outcome could not be recorded", "id", e.ref.ID.String(), "to", r.ForwardPath.String(), "status", r.result.Outcome.String())
+					}
+				}
+				m.hold(e, "internal error: outcomes of an attempt, which are in the log, could not be recorded; release it to send it again to all, or delete it")
+			default:
 				m.postpone(e)
 			}
 		}
@@ -84,7 +95,7 @@ func (m *Manager) process(e *entry) {
 		return
 	}
 	e.prio = item.Priority
-	t := &task{m: m, e: e, item: item, began: now}
+	t = &task{m: m, e: e, item: item, began: now}
 	if len(item.Recipients) == 0 {
 		t.settle(true) // nothing is left to do: remove it
 		return
@@ -314,14 +325,18 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 	}
 	answered, dead := false, sound && !t.corrupt.Load() && m.ctx.Err() == nil
 	for _, res := range results {
-		answered = answered || res.RemoteMTA != "" || res.Outcome != mail.Deferred
-		dead = dead && res.RemoteMTA == "" && res.Outcome == mail.Deferred
+		answered = answered || res.Reached || res.RemoteMTA != "" || res.Outcome != mail.Deferred
 	}
-	m.reached(h, answered, dead, began, results[0])
+	if hops[0] == g.Hops[0] { // else a plugin chose another one for this attempt, which says nothing about h
+		m.reached(h, answered, dead && !answered, began, results[0])
+	}
 	for n, i := range g.Recipients {
 		r := &t.rcpts[i]
 		r.result, r.answered, r.program, r.by = results[n], true, program(hops[0].Transport), ""
 		r.mayExpire, r.tried, r.attempted = sound, began, began
+		if m.ctx.Err() != nil && r.result.RemoteMTA == "" {
+			r.mayExpire = false // we broke it off
+		}
 		if r.result.Outcome == mail.Held && t.hold == "" {
 			t.hold = "held by the delivery agent: " + r.result.Reply.Text
 		}

@@ -21,6 +21,9 @@
 // attempt and result of one attempt are answered by one generation. Higher
 // Priority goes first there. When memory gets short, a queue that grows too long
 // is cut by moving the due time of the item to when its turn is to be expected.
+// While more than half of all attempts are taken, a next hop that has not
+// answered yet gets five at most, so that a few dozen that let us wait do not
+// take them all.
 //
 // So that an item that has to wait is not routed twice, it waits first when its
 // next hop is certain (no plugin routes, and the table needs only the domain) or
@@ -28,7 +31,7 @@
 // that next hop works). What plugins say in the end is what counts.
 //
 // A next hop that could not be reached three times in a row, counting only
-// attempts that ended before any SMTP reply, is suspended for 60 s, then one
+// attempts that ended before there was a session, is suspended for 60 s, then one
 // item is tried; each further failure doubles the pause up to 10 min. Other
 // items for it are deferred meanwhile without a connection. That counts as an
 // attempt of theirs in the retry schedule.
@@ -48,7 +51,8 @@
 // plugin that fails never expires nor bounces anything: it defers.
 //
 // Anything that goes wrong inside, a panic of the delivery agent included,
-// leaves the item in the queue to be tried again. Damaged items are held, or
+// leaves the item in the queue to be tried again; after an attempt that delivered
+// it is held, since trying again would deliver twice. Damaged items are held, or
 // left alone if they are too damaged for that, and the log says so.
 //
 // # The window for duplicates

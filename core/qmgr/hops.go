@@ -15,6 +15,10 @@ const (
 	// firstPause and maxPause bound how long it is suspended.
 	firstPause = time.Minute
 	maxPause   = 10 * time.Minute
+	// unproven is how many attempts go to a next hop before one of them was
+	// answered, when more than half of all are taken (Postfix:
+	// initial_destination_concurrency).
+	unproven = 5
 	// maxParked is the share of Options.MaxRefs that may wait for one next hop
 	// when memory is getting short, so that a few slow ones leave room for
 	// everybody else.
@@ -33,6 +37,7 @@ type hop struct {
 	key      mail.NextHop
 	active   int      // slots taken
 	queue    hopQueue // who waits for one
+	proven   bool     // something answered there
 	failures int      // to connect, in a row
 	pause    time.Duration
 	until    time.Time   // suspended until then
@@ -67,10 +72,15 @@ func (h *hop) later(now time.Time) time.Duration {
 	return max(h.turn.Sub(now), time.Second)
 }
 
-// limit is how many slots there are: after a suspension one, to probe.
+// limit is how many slots there are: after a suspension one, to probe, and few
+// before anything has answered while attempts are short, so that many next hops
+// that let us wait do not take them all.
 func (h *hop) limit(m *Manager) int {
-	if h.failures >= suspendAfter {
+	switch {
+	case h.failures >= suspendAfter:
 		return 1
+	case !h.proven && m.active > m.opts.Attempts/2:
+		return min(m.opts.AttemptsPerHop, unproven)
 	}
 	return m.opts.AttemptsPerHop
 }
@@ -240,6 +250,7 @@ func (m *Manager) judge(h *hop, ok, dead bool, began time.Time, last mail.Result
 	}
 	switch {
 	case ok:
+		h.proven = true
 		h.failures, h.pause, h.until = 0, 0, time.Time{}
 	case dead:
 		h.failures++
@@ -260,7 +271,7 @@ func (m *Manager) advance(h *hop) {
 	dead := h.suspended(time.Now())
 	for len(h.queue) > 0 && (dead || h.active < h.limit(m)) {
 		e := heap.Pop(&h.queue).(*entry)
-		if e.state != parked {
+		if e.state != parked || m.stopping && e.wait == nil {
 			continue
 		}
 		if !dead {

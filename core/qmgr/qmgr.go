@@ -18,7 +18,8 @@ import (
 // Deliverer makes one attempt. It tries hops in their order until one takes
 // the message or answers for it, and returns one result for each recipient of
 // msg, in their order. A result that no remote host gave has an empty
-// RemoteMTA. It must end soon after ctx is cancelled.
+// RemoteMTA; Reached tells that a session was had nevertheless. It must end
+// soon after ctx is cancelled.
 type Deliverer interface {
 	Deliver(ctx context.Context, hops []mail.NextHop, msg *mail.Message) []mail.Result
 }
@@ -107,10 +108,11 @@ type Manager struct {
 	workers  int
 	wg       sync.WaitGroup
 	known    map[queue.Ref]*entry // every item in memory
-	reserved fifo                 // ready, with a slot of their next hop
-	handed   fifo                 // ready, by Enqueue
-	scanned  fifo                 // ready, from the due index
-	turn     bool                 // whose turn it is among handed and scanned
+	settling map[mail.ID]departure
+	reserved fifo // ready, with a slot of their next hop
+	handed   fifo // ready, by Enqueue
+	scanned  fifo // ready, from the due index
+	turn     bool // whose turn it is among handed and scanned
 	hops     map[mail.NextHop]*hop
 	habits   map[string]habit // by domain
 	active   int              // entries that workers have
@@ -156,7 +158,8 @@ func New(o Options) *Manager {
 		known: make(map[queue.Ref]*entry),
 		hops:  make(map[mail.NextHop]*hop),
 
-		habits: make(map[string]habit),
+		settling: make(map[mail.ID]departure),
+		habits:   make(map[string]habit),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
@@ -195,6 +198,9 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) drain() error {
 	m.mu.Lock()
 	m.stopping = true
+	for e := m.reserved.pop(); e != nil; e = m.reserved.pop() {
+		m.release(e) // nobody takes it any more, and somebody in flight may wait for the slot
+	}
 	m.mu.Unlock()
 	idle := make(chan struct{})
 	go func() { m.wg.Wait(); close(idle) }()

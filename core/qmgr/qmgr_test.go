@@ -410,6 +410,82 @@ func TestNextHopDownAndBack(t *testing.T) {
 	})
 }
 
+func TestSessionsThatBreakOffSuspendNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{})
+		b.agent.answer = func(_ context.Context, _ mail.NextHop, msg *mail.Message) []mail.Result {
+			if msg.Envelope.Recipients[0].ForwardPath.Local == "poison" {
+				return same(msg, mail.Result{Reply: *mail.NewReply(451, "4.4.2", "Lost connection"), Reached: true})
+			}
+			return same(msg, sent)
+		}
+		b.run()
+		for range 10 {
+			b.submit("poison@dst.example")
+		}
+		b.sleep(time.Second)
+		ref := b.submit("bob@dst.example")[0]
+		b.sleep(time.Second)
+		if _, err := b.store.Item(context.Background(), ref); !errors.Is(err, queue.ErrGone) {
+			t.Error("messages on which the next hop breaks off keep others from being sent there")
+		}
+	})
+}
+
+func TestAPluginsOwnNextHopSaysNothingAboutTheRoutes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		chain := hook.Static{{Name: "p", Stages: hook.Stages(hook.Attempt), Handler: hook.HandlerFunc(func(_ context.Context, e *hook.Event) (hook.Verdict, error) {
+			if e.Tx.Envelope.Recipients[0].ForwardPath.Local != "odd" {
+				return hook.Verdict{}, nil
+			}
+			return hook.Verdict{}, e.EditDelivery(func(d *hook.Delivery) error {
+				d.NextHops = []mail.NextHop{nextHop("smtp:down.example:25")}
+				return nil
+			})
+		})}}
+		b := newBench(t, qmgr.Options{Source: chain})
+		b.agent.answer = func(_ context.Context, hop mail.NextHop, msg *mail.Message) []mail.Result {
+			if hop.Host == "down.example" {
+				return same(msg, down)
+			}
+			return same(msg, sent)
+		}
+		b.run()
+		for range 10 {
+			b.submit("odd@dst.example")
+		}
+		b.sleep(time.Second)
+		ref := b.submit("bob@dst.example")[0]
+		b.sleep(time.Second)
+		if _, err := b.store.Item(context.Background(), ref); !errors.Is(err, queue.ErrGone) {
+			t.Error("the route's next hop is suspended because another one is down")
+		}
+	})
+}
+
+func TestManyNextHopsThatLetUsWaitLeaveRoom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{})
+		b.agent.answer = func(ctx context.Context, hop mail.NextHop, msg *mail.Message) []mail.Result {
+			if strings.HasPrefix(hop.Host, "pit") {
+				<-ctx.Done()
+				return same(msg, down)
+			}
+			return same(msg, sent)
+		}
+		b.run()
+		for i := range 20 * 30 {
+			b.submit(fmt.Sprintf("u%d@pit%d.example", i, i/30))
+		}
+		b.sleep(time.Second)
+		ref := b.submit("bob@live.example")[0]
+		b.sleep(time.Second)
+		if _, err := b.store.Item(context.Background(), ref); !errors.Is(err, queue.ErrGone) {
+			t.Error("twenty domains that let us wait stop the mail for all others")
+		}
+	})
+}
+
 func TestADeadNextHopExpiresItsMailWithFewConnections(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := newBench(t, qmgr.Options{})
@@ -1005,6 +1081,24 @@ func TestPanicOrNonsenseOfTheAgentOnlyDefers(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAPanicAfterADeliveryIsNotADeliveryAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{Rand: func() float64 { panic("a fault of ours") }})
+		b.run()
+		ref := b.submit("bob@example.net")[0]
+		b.sleep(24 * time.Hour)
+		if n := len(b.agent.mails()); n != 1 {
+			t.Errorf("delivered %d times", n)
+		}
+		if it := b.item(ref); !it.Held || !strings.Contains(it.Reason, "release it to send it again") {
+			t.Errorf("%+v", it)
+		}
+		if log := b.log.String(); !strings.Contains(log, "to=bob@example.net, status=sent") {
+			t.Errorf("the log does not say for whom it went:\n%s", log)
+		}
+	})
 }
 
 func TestAnActThatFailsLeavesTheItemToBeAttempted(t *testing.T) {

@@ -80,8 +80,8 @@ func (t *task) record(last bool) (queue.Item, error) {
 		}
 		switch r.result.Outcome {
 		case mail.Delivered:
-			// A next hop that does DSN reports by itself (RFC 3461 5.2.2); LMTP
-			// and mailboxes are the end of the way.
+			// A next hop that does DSN reports by itself (RFC 3461 5.2.2), be it by
+			// LMTP. Without DSN, LMTP and mailboxes are the end of the way.
 			remote := r.program == "smtp" || r.program == "lmtp"
 			if !remote || r.result.Relayed {
 				about.Result.Relayed = r.program == "smtp"
@@ -128,7 +128,9 @@ func (t *task) record(last bool) (queue.Item, error) {
 	for _, n := range notices {
 		s.Notices = append(s.Notices, n.Notice)
 	}
+	departed := m.departing(item.ID)
 	refs, err := t.store(s)
+	gone := departed(err == nil && len(item.Recipients) == 0)
 	t.report(now)
 	if err != nil {
 		return item, err
@@ -141,11 +143,8 @@ func (t *task) record(last bool) (queue.Item, error) {
 		}
 	}
 	m.Enqueue(refs)
-	if len(item.Recipients) == 0 {
-		// Other items of the message may be left.
-		if _, err := m.opts.Store.Message(context.WithoutCancel(m.ctx), item.ID); errors.Is(err, queue.ErrGone) {
-			m.opts.Log.Removed(item.ID)
-		}
+	if gone {
+		m.opts.Log.Removed(item.ID)
 	}
 	for i := range t.rcpts {
 		r := &t.rcpts[i]
@@ -156,6 +155,39 @@ func (t *task) record(last bool) (queue.Item, error) {
 	}
 	t.first, t.history = time.Time{}, nil
 	return item, nil
+}
+
+// departure is a message of which items are being settled.
+type departure struct {
+	items int
+	gone  bool // one of them found that it was the last
+}
+
+// departing is called before an item of a message is settled, and what it
+// returns afterwards: it tells whether the message has gone, to one of those
+// that may have removed it at the same time.
+func (m *Manager) departing(id mail.ID) func(look bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.settling[id]
+	d.items++
+	m.settling[id] = d
+	return func(look bool) bool {
+		if look {
+			_, err := m.opts.Store.Message(context.WithoutCancel(m.ctx), id)
+			look = errors.Is(err, queue.ErrGone)
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		d := m.settling[id]
+		d.items--
+		d.gone = d.gone || look
+		if m.settling[id] = d; d.items > 0 {
+			return false
+		}
+		delete(m.settling, id)
+		return d.gone
+	}
 }
 
 // mustSettle tells whether any result is more than "not now".
