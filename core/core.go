@@ -55,6 +55,8 @@ type Server struct {
 	control   []net.Listener
 	cert      atomic.Pointer[tls.Certificate]
 	draining  atomic.Bool
+	closing   sync.Once
+	local     interfaces
 }
 
 type listener struct {
@@ -308,7 +310,12 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // Close releases what New opened. Run calls it.
-func (s *Server) Close() error {
+func (s *Server) Close() (err error) {
+	s.closing.Do(func() { err = s.close() })
+	return err
+}
+
+func (s *Server) close() error {
 	for _, l := range s.listeners {
 		l.net.Close()
 	}
@@ -321,12 +328,12 @@ func (s *Server) Close() error {
 	if s.resolver != nil {
 		s.resolver.Close()
 	}
-	var err error
+	// What was cut off while draining may still be using all of this: it gets
+	// errors, so nothing is set to nil.
 	if s.store != nil {
-		err = s.store.Close()
+		return s.store.Close()
 	}
-	s.listeners, s.control, s.agent, s.resolver, s.store = nil, nil, nil, nil, nil
-	return err
+	return nil
 }
 
 // ptr is the forward-confirmed name of a client.
@@ -346,22 +353,46 @@ func (s *Server) isSelf(a netip.AddrPort) bool {
 		if !ok || uint16(tcp.Port) != a.Port() {
 			continue
 		}
-		ours := tcp.AddrPort().Addr().Unmap()
-		if !ours.IsUnspecified() {
-			if ours == a.Addr().Unmap() {
+		ours, to := tcp.AddrPort().Addr().Unmap(), a.Addr().Unmap()
+		switch {
+		case to.IsUnspecified(): // the system takes it for the loopback address
+			if ours.IsUnspecified() || ours.IsLoopback() {
 				return true
 			}
-			continue
-		}
-		local, err := net.InterfaceAddrs()
-		if err != nil {
-			return a.Addr().IsLoopback()
-		}
-		for _, n := range local {
-			if p, ok := n.(*net.IPNet); ok && p.IP.Equal(net.IP(a.Addr().Unmap().AsSlice())) {
+		case !ours.IsUnspecified():
+			if ours == to {
 				return true
 			}
+		case to.IsLoopback(), s.local.has(to):
+			return true
 		}
 	}
 	return false
+}
+
+// interfaces are the addresses of this machine. They can change while the
+// server runs, and asking for them is dear.
+type interfaces struct {
+	mu    sync.Mutex
+	asked time.Time
+	addrs map[netip.Addr]bool
+}
+
+func (n *interfaces) has(a netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if now := time.Now(); now.Sub(n.asked) > 10*time.Second {
+		list, err := net.InterfaceAddrs()
+		if err != nil {
+			return n.addrs[a]
+		}
+		n.asked, n.addrs = now, make(map[netip.Addr]bool, len(list))
+		for _, l := range list {
+			if p, ok := l.(*net.IPNet); ok {
+				ip, _ := netip.AddrFromSlice(p.IP)
+				n.addrs[ip.Unmap()] = true
+			}
+		}
+	}
+	return n.addrs[a]
 }
