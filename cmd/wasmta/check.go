@@ -25,13 +25,22 @@ func (c *checkCmd) Run(e *env) error {
 	if err != nil {
 		return exit{exConfig, err}
 	}
-	k := checker{e: e, cfg: cfg}
+	k := checker{cfg: cfg, said: func(f *config.Error) { fmt.Fprintln(e.err, visible(f.Error())) }}
+	k.listeners()
 	k.relay()
 	k.routes()
 	k.certificate(time.Now())
-	k.dataDir()
-	k.plugins()
-	if k.faults > 0 {
+	k.directory("data_dir", "data_dir", k.cfg.DataDir)
+	if dir := filepath.Dir(k.cfg.Admin.Socket); dir != k.cfg.DataDir {
+		k.directory("admin.socket", "the directory of the control socket", dir)
+	}
+	for i, l := range k.cfg.Listeners {
+		if path, ok := strings.CutPrefix(l.Address, "unix:"); ok {
+			k.exists(fmt.Sprintf("listener.%d.address", i), filepath.Dir(path))
+		}
+	}
+	k.plugins(e)
+	if len(k.faults) > 0 {
 		return exit{code: exConfig}
 	}
 	fmt.Fprintf(e.out, "configuration is good: %s, %s, %s, %s, data in %s\n", cfg.Hostname,
@@ -42,22 +51,39 @@ func (c *checkCmd) Run(e *env) error {
 // checker looks at what config does not: what the values mean together, and
 // the files that they name.
 type checker struct {
-	e      *env
-	cfg    *config.Config
-	faults int
+	cfg      *config.Config
+	said     func(*config.Error) // called for each fault and warning, if not nil
+	faults   []error
+	warnings []error
 }
 
 // fault says what is wrong at a key, such as "plugin.0.module".
 func (k *checker) fault(key, format string, args ...any) {
-	k.faults++
-	k.say(k.cfg.Fault(key, format, args...))
+	k.faults = append(k.faults, k.say(key, format, args...))
 }
 
 func (k *checker) warn(key, format string, args ...any) {
-	k.say(k.cfg.Fault(key, "warning: "+format, args...))
+	k.warnings = append(k.warnings, k.cfg.Fault(key, format, args...))
+	k.say(key, "warning: "+format, args...)
 }
 
-func (k *checker) say(e *config.Error) { fmt.Fprintln(k.e.err, visible(e.Error())) }
+func (k *checker) say(key, format string, args ...any) *config.Error {
+	e := k.cfg.Fault(key, format, args...)
+	if k.said != nil {
+		k.said(e)
+	}
+	return e
+}
+
+// listeners: what a role promises and this version does not do.
+func (k *checker) listeners() {
+	for i, l := range k.cfg.Listeners {
+		if l.Role == config.RoleSubmission {
+			k.warn(fmt.Sprintf("listener.%d.role", i), "listener %q: there is no AUTH yet, so that role = \"submission\" does what \"mx\" does: "+
+				"only clients in relay_networks may send to anyone", l.Name)
+		}
+	}
+}
 
 // relay: a network of all addresses makes an open relay, which is found and
 // used within hours.
@@ -145,15 +171,14 @@ func (k *checker) certificate(now time.Time) {
 	}
 }
 
-// dataDir: the directory, or the nearest one above that exists, can be
-// written.
-func (k *checker) dataDir() {
-	dir := k.cfg.DataDir
+// directory: it, or the nearest one above that exists, can be written.
+func (k *checker) directory(key, what, wanted string) {
+	dir := wanted
 	for {
 		info, err := os.Stat(dir)
 		switch {
 		case err == nil && !info.IsDir():
-			k.fault("data_dir", "data_dir %q: %q is not a directory", k.cfg.DataDir, dir)
+			k.fault(key, "%s %q: %q is not a directory", what, wanted, dir)
 			return
 		case err == nil:
 			probe, err := os.MkdirTemp(dir, ".wasmta-check-*")
@@ -161,27 +186,36 @@ func (k *checker) dataDir() {
 				err = os.Remove(probe)
 			}
 			if err != nil {
-				what := "cannot be written"
-				if dir != k.cfg.DataDir {
-					what = "cannot be created"
+				verb := "cannot be written"
+				if dir != wanted {
+					verb = "cannot be created"
 				}
-				k.fault("data_dir", "data_dir %q %s by this user: %v", k.cfg.DataDir, what, err)
+				k.fault(key, "%s %q %s by this user: %v", what, wanted, verb, err)
 			}
 			return
 		case !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir):
-			k.fault("data_dir", "data_dir %q: %v", k.cfg.DataDir, err)
+			k.fault(key, "%s %q: %v", what, wanted, err)
 			return
 		}
 		dir = filepath.Dir(dir)
 	}
 }
 
+// exists: the directory of a listener's socket is not made for it.
+func (k *checker) exists(key, dir string) {
+	if info, err := os.Stat(dir); err != nil {
+		k.fault(key, "the directory %q of the socket: %v; create it", dir, err)
+	} else if !info.IsDir() {
+		k.fault(key, "%q is not a directory", dir)
+	}
+}
+
 // plugins: each loads as it would in the server.
-func (k *checker) plugins() {
+func (k *checker) plugins(e *env) {
 	for i, p := range k.cfg.Plugins {
 		spec, err := pluginSpec(p)
 		if err == nil {
-			err = k.e.loadPlugin(k.e.ctx, spec)
+			err = e.loadPlugin(e.ctx, spec)
 		}
 		if err != nil {
 			k.fault(fmt.Sprintf("plugin.%d.module", i), "%s", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))

@@ -78,10 +78,10 @@ func (c pluginControl) ReloadPlugins(ctx context.Context, name string) error {
 }
 
 // inspectModule reports on a module from its binary alone.
-func inspectModule(wasm []byte) (any, string, error) {
+func inspectModule(wasm []byte) (any, string, bool, error) {
 	r, err := engine.Inspect(wasm)
 	if err != nil {
-		return nil, "", err
+		return nil, "", false, err
 	}
 	var b strings.Builder
 	line := func(key, format string, args ...any) {
@@ -115,5 +115,5 @@ func inspectModule(wasm []byte) (any, string, error) {
 	if len(r.Problems) == 0 {
 		line("verdict", "it can be loaded, if the configuration grants what it needs")
 	}
-	return r, b.String(), nil
+	return r, b.String(), len(r.Problems) == 0, nil
 }

@@ -36,8 +36,9 @@ type env struct {
 
 	// loadPlugin loads a plugin as the server would, and closes it again.
 	loadPlugin func(ctx context.Context, spec hostapi.Spec) error
-	// inspect reads a module from its binary alone: for machines and for people.
-	inspect func(wasm []byte) (report any, text string, err error)
+	// inspect reads a module from its binary alone: for machines and for
+	// people, and whether it could be loaded.
+	inspect func(wasm []byte) (report any, text string, loadable bool, err error)
 }
 
 // commands is the command line: one field, one command.
@@ -98,5 +99,3 @@ type serveCmd struct {
 	configFlag
 	LogFormat string `placeholder:"FORMAT" enum:"line,json," default:"" help:"line or json; default: as the configuration says."`
 }
-
-func (c *serveCmd) Run(e *env) error { return e.runServe(c.Config, c.LogFormat) }

@@ -133,14 +133,20 @@ func (c *pluginInspectCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	report, text, err := e.inspect(wasm)
+	report, text, loadable, err := e.inspect(wasm)
 	if err != nil {
 		return exitf(exDataErr, "%s: %w", c.File, err)
 	}
 	if c.JSON {
-		return printJSON(e.out, report)
+		if err := printJSON(e.out, report); err != nil {
+			return exit{exIOErr, err}
+		}
+	} else {
+		printLines(e.out, "", text)
 	}
-	printLines(e.out, "", text)
+	if !loadable {
+		return exit{code: exDataErr}
+	}
 	return nil
 }
 

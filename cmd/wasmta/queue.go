@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -146,6 +147,9 @@ type listCmd struct {
 }
 
 func (c *listCmd) Run(e *env) error {
+	if c.Limit < 0 {
+		return exitf(exUsage, "queue list: --limit %d: give a number of items; 0 or no --limit lists all", c.Limit)
+	}
 	server, err := c.client()
 	if err != nil {
 		return err
@@ -221,7 +225,7 @@ func (t *table) add(i admin.Item) error {
 	if i.NextHop != "" {
 		notes = append(notes, "to "+i.NextHop)
 	}
-	if i.Reason != "" {
+	if i.Reason != "" && !slices.ContainsFunc(i.Recipients, func(r admin.Recipient) bool { return r.Reply == i.Reason }) {
 		notes = append(notes, i.Reason)
 	}
 	if len(notes) > 0 {
@@ -307,8 +311,11 @@ func (c *showCmd) Run(e *env) error {
 			line("   notify", r.Notify)
 			line("   reply", r.Reply)
 		}
-		for n, a := range i.History {
-			fmt.Fprintf(e.out, "  %s attempt %d: %s %s\n    %s\n", when(a.At), i.Attempts-len(i.History)+n+1, visible(a.Status), visible(a.Relay), visible(a.Reply))
+		if i.Attempts > 0 {
+			line("  attempts", fmt.Sprint(i.Attempts))
+		}
+		for _, a := range i.History {
+			fmt.Fprintf(e.out, "  %s attempt: %s %s\n    %s\n", when(a.At), visible(a.Status), visible(a.Relay), visible(a.Reply))
 		}
 	}
 	fmt.Fprintln(e.out)

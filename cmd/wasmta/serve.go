@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/wasmta/wasmta/core"
 	"github.com/wasmta/wasmta/core/config"
@@ -19,15 +23,50 @@ import (
 	"github.com/wasmta/wasmta/hostapi/manager"
 )
 
-// runServe is the wiring of the server, in the order in which things are
-// built: configuration, log, engine, plugins, core.
-func (e *env) runServe(cfgPath, logFormat string) error {
-	cfg, err := config.Load(cfgPath)
-	if err != nil {
-		return exit{exConfig, err}
+// Run serves. Who reads the log as JSON gets its last words in JSON too.
+func (c *serveCmd) Run(e *env) error {
+	cfg, err := config.Load(c.Config)
+	format := c.LogFormat
+	switch {
+	case err != nil:
+		err = exit{exConfig, err}
+	case format == "":
+		format = cfg.Log.Format
+		fallthrough
+	default:
+		cfg.Log.Format = format
+		err = e.runServe(cfg, c.Config)
 	}
-	if logFormat != "" {
-		cfg.Log.Format = logFormat
+	if err == nil || format != "json" {
+		return err
+	}
+	log := newLog(e.err, &config.Config{Log: config.Log{Format: format}}).Program("wasmta")
+	code := exitCode(err)
+	for _, fault := range faults(err) {
+		log.Error("the server ends", "error", fault.Error(), "exit", code)
+	}
+	return exit{code: code}
+}
+
+// faults takes joined errors apart.
+func faults(err error) []error {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// runServe is the wiring of the server, in the order in which things are
+// built: log, engine, plugins, core. cfg was read from path.
+func (e *env) runServe(cfg *config.Config, path string) error {
+	k := checker{cfg: cfg}
+	k.listeners()
+	k.relay()
+	k.routes()
+	k.certificate(time.Now())
+	if len(k.faults) > 0 {
+		return exit{exConfig, errors.Join(k.faults...)}
 	}
 	specs, err := pluginSpecs(cfg)
 	if err != nil {
@@ -37,6 +76,9 @@ func (e *env) runServe(cfgPath, logFormat string) error {
 	defer out.Flush()
 	log := newLog(out, cfg)
 	main := log.Program("wasmta")
+	for _, w := range k.warnings {
+		main.Warn(w.Error())
+	}
 
 	eng, err := newEngine(cfg, log)
 	if err != nil {
@@ -75,7 +117,7 @@ func (e *env) runServe(cfgPath, logFormat string) error {
 			case <-ctx.Done():
 				return
 			case <-hangup:
-				if err := reload(manager.By(ctx, "SIGHUP"), cfgPath, cfg, plugins, server); err != nil {
+				if err := reload(manager.By(ctx, "SIGHUP"), path, cfg, plugins, server, main); err != nil {
 					main.Error("reload failed, everything stays as it was", "error", err.Error())
 				} else {
 					main.Info("reloaded plugins and certificate")
@@ -83,12 +125,16 @@ func (e *env) runServe(cfgPath, logFormat string) error {
 			}
 		}
 	}()
-	return server.Run(ctx)
+	if err := server.Run(ctx); err != nil {
+		return err
+	}
+	main.Info("stopped")
+	return nil
 }
 
 // reload puts the plugins and the certificate of the file in force, or nothing
-// of it. What else has changed in the file needs a restart.
-func reload(ctx context.Context, path string, running *config.Config, plugins *manager.Manager, server *core.Server) error {
+// of it. What else has changed in the file needs a restart, which is said.
+func reload(ctx context.Context, path string, running *config.Config, plugins *manager.Manager, server *core.Server, log *slog.Logger) error {
 	cfg, err := config.Load(path)
 	if err != nil {
 		return err
@@ -103,7 +149,33 @@ func reload(ctx context.Context, path string, running *config.Config, plugins *m
 	if err := plugins.Apply(ctx, specs); err != nil {
 		return err
 	}
-	return server.ReloadCertificate()
+	if err := server.ReloadCertificate(); err != nil {
+		return err
+	}
+	if keys := restartKeys(running, cfg); len(keys) > 0 {
+		log.Warn("the configuration has changes that need a restart; they are not in force", "keys", strings.Join(keys, " "))
+	}
+	return nil
+}
+
+// restartKeys are the parts of a configuration that differ and that a reload
+// leaves as they are. The format of the log may come from the command line.
+func restartKeys(a, b *config.Config) []string {
+	var keys []string
+	for _, part := range []struct {
+		key  string
+		a, b any
+	}{
+		{"hostname", a.Hostname, b.Hostname}, {"data_dir", a.DataDir, b.DataDir}, {"local_domains", a.LocalDomains, b.LocalDomains},
+		{"relay_domains", a.RelayDomains, b.RelayDomains}, {"relay_networks", a.RelayNetworks, b.RelayNetworks},
+		{"listener", a.Listeners, b.Listeners}, {"dns", a.DNS, b.DNS}, {"route", a.Routes, b.Routes}, {"queue", a.Queue, b.Queue},
+		{"limits", a.Limits, b.Limits}, {"admin", a.Admin, b.Admin}, {"log.level", a.Log.Level, b.Log.Level},
+	} {
+		if !reflect.DeepEqual(part.a, part.b) {
+			keys = append(keys, part.key)
+		}
+	}
+	return keys
 }
 
 func pluginSpecs(cfg *config.Config) ([]hostapi.Spec, error) {
