@@ -1,7 +1,6 @@
 package mail
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -30,23 +29,30 @@ func (e Enhanced) String() string {
 	if e == (Enhanced{}) {
 		return ""
 	}
-	return fmt.Sprintf("%d.%d.%d", e[0], e[1], e[2])
+	return string(e.append(make([]byte, 0, 11)))
+}
+
+func (e Enhanced) append(b []byte) []byte {
+	for i, n := range e {
+		if i > 0 {
+			b = append(b, '.')
+		}
+		b = strconv.AppendUint(b, uint64(n), 10)
+	}
+	return b
 }
 
 // ParseEnhanced reads c.s.d at the start of s and returns the rest without the
 // blank that follows; ok is false, and rest all of s, if there is none.
 func ParseEnhanced(s string) (e Enhanced, rest string, ok bool) {
 	word, rest, _ := strings.Cut(s, " ")
-	parts := strings.Split(word, ".")
-	if len(parts) != 3 {
-		return Enhanced{}, s, false
-	}
-	for i, p := range parts {
-		n, err := strconv.ParseUint(p, 10, 16)
-		if err != nil || len(p) > 3 || (i == 0 && n != 2 && n != 4 && n != 5) {
+	for i := range e {
+		part, more, dot := strings.Cut(word, ".")
+		n, err := strconv.ParseUint(part, 10, 16)
+		if err != nil || len(part) > 3 || dot != (i < 2) || i == 0 && n != 2 && n != 4 && n != 5 {
 			return Enhanced{}, s, false
 		}
-		e[i] = uint16(n)
+		e[i], word = uint16(n), more
 	}
 	return e, rest, true
 }
@@ -87,29 +93,34 @@ func (r Reply) String() string {
 // Lines is the reply as it goes on the wire, each line ended by CRLF. The
 // enhanced code stands on each line, as RFC 2034 3 asks.
 func (r Reply) Lines() string {
-	r = r.Clean()
-	var b strings.Builder
-	lines := strings.Split(r.Text, "\n")
-	for i, line := range lines {
-		sep := byte('-')
-		if i == len(lines)-1 {
-			sep = ' '
+	var room [128]byte // most are short
+	b := room[:0]
+	lines := r.Clean().Text
+	for more := true; more; {
+		var line string
+		line, lines, more = strings.Cut(lines, "\n")
+		b = strconv.AppendInt(b, int64(r.Code), 10)
+		if more {
+			b = append(b, '-')
+		} else {
+			b = append(b, ' ')
 		}
-		b.WriteString(strconv.Itoa(r.Code))
-		b.WriteByte(sep)
-		if s := r.Enhanced.String(); s != "" {
-			b.WriteString(s + " ")
+		if r.Enhanced != (Enhanced{}) {
+			b = append(r.Enhanced.append(b), ' ')
 		}
-		b.WriteString(line)
-		b.WriteString("\r\n")
+		b = append(b, line...)
+		b = append(b, '\r', '\n')
 	}
-	return b.String()
+	return string(b)
 }
 
 // Clean returns r with a text that may go on the wire: control characters
 // other than LF removed, at most [MaxReplyLines] lines of [MaxReplyLine]
 // octets, 8-bit octets replaced by '?' unless they are valid UTF-8.
 func (r Reply) Clean() Reply {
+	if len(r.Text) <= MaxReplyLine && isPlain(r.Text) {
+		return r
+	}
 	lines := strings.Split(r.Text, "\n")
 	if len(lines) > MaxReplyLines {
 		lines = lines[:MaxReplyLines]
@@ -125,9 +136,22 @@ func (r Reply) Clean() Reply {
 	return r
 }
 
+// isPlain tells whether s is printable ASCII.
+func isPlain(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
 // Printable removes control characters from s and replaces what is not UTF-8
 // by '?', so that the result may stand in a header, a reply or a DSN.
 func Printable(s string) string {
+	if isPlain(s) {
+		return s
+	}
 	s = strings.ToValidUTF8(s, "?")
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || 0x80 <= r && r < 0xa0 || r == 0x2028 || r == 0x2029 {

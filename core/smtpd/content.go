@@ -300,6 +300,9 @@ func (s *session) settle(c *content) *mail.Reply {
 // unique keeps the first of equal forward-paths. The null path, which no
 // delivery is possible to, is left out.
 func unique(list []mail.Recipient) []mail.Recipient {
+	if len(list) == 1 && !list[0].ForwardPath.IsNull() {
+		return list
+	}
 	seen := make(map[mail.Path]bool, len(list))
 	out := make([]mail.Recipient, 0, len(list))
 	for _, r := range list {

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -130,7 +131,7 @@ func (s *session) Next(reply []byte) (line string, err error) {
 		s.open()
 	case s.asked && s.ended == "":
 		s.asked = false
-		if !strings.HasPrefix(string(reply), strconv.Itoa(s.code)) {
+		if !hasCode(reply, s.code) {
 			s.disagree(reply)
 			break
 		}
@@ -252,6 +253,12 @@ func (s *session) refused(stage string, r *mail.Reply, to *mail.Path, by string)
 func (s *session) fault(r any) {
 	s.server.log.Error("panic in a session", "session", s.client.Session, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 	s.hangUp(endFault, mail.NewReply(421, "4.3.0", "Internal error, closing connection"))
+}
+
+// hasCode tells whether a reply of the engine begins with a code.
+func hasCode(reply []byte, code int) bool {
+	var b [4]byte
+	return bytes.HasPrefix(reply, strconv.AppendInt(b[:0], int64(code), 10))
 }
 
 // disagree ends a session whose engine is not where we are.
@@ -475,7 +482,7 @@ func (e engineSession) Rcpt(to string, _ *smtp.RcptOptions) error {
 // the engine sees of it.
 func (e engineSession) Data(r io.Reader) error {
 	s := e.s
-	err := e.call(s.tx != nil && s.tx.content != nil && strings.HasPrefix(string(s.conn.Written()), "354"), func() *mail.Reply {
+	err := e.call(s.tx != nil && s.tx.content != nil && hasCode(s.conn.Written(), 354), func() *mail.Reply {
 		body := s.body
 		if s.body = nil; body == nil {
 			s.wire.Send("354 End data with <CR><LF>.<CR><LF>\r\n")

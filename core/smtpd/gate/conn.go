@@ -61,10 +61,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 // data, while it waits for content that it does not get to see.
 func (c *Conn) Feed(line string) { c.in = line }
 
-// Written is what the engine wrote since its last Read; the caller takes it.
+// Written takes what the engine wrote since its last Read. It is valid until
+// the engine writes again.
 func (c *Conn) Written() []byte {
 	out := c.out
-	c.out = nil
+	c.out = c.out[:0]
 	return out
 }
 
