@@ -180,10 +180,11 @@ func (e *Event) SetReversePath(p mail.Path) error {
 }
 
 // SetForwardPath replaces recipient i's forward-path and keeps the client's as
-// its original. Stages rcpt (the current one) to message.
+// its original. The null path is ErrIndex: it would be nobody. Stages rcpt (the
+// current one) to message.
 func (e *Event) SetForwardPath(i int, p mail.Path) error {
 	return e.editRecipients(func(list []mail.Recipient) ([]mail.Recipient, error) {
-		if i < 0 || i >= len(list) {
+		if i < 0 || i >= len(list) || p.IsNull() {
 			return nil, ErrIndex
 		}
 		if list[i].Original.IsNull() {

@@ -142,6 +142,12 @@ func TestEditsOutsideTheirStageAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	e = rcptEvent()
+	for name, err := range map[string]error{"replaced": e.SetForwardPath(0, mail.Path{}), "added": e.AddRecipient(mail.Path{})} {
+		if !errors.Is(err, ErrIndex) {
+			t.Errorf("a recipient %s by nobody: %v", name, err)
+		}
+	}
 	if err := e.SetAttr(ScopeTransaction, "p/k", make([]byte, MaxAttrBytes)); !errors.Is(err, ErrLimit) {
 		t.Errorf("a huge attribute: %v", err)
 	}
