@@ -318,6 +318,7 @@ func (c *Config) resolve(dir string) {
 	for i := range c.Routes {
 		if to := c.Routes[i].To; to != nil && (to.Transport == mail.TransportMaildir || to.Transport == mail.TransportLMTPUnix) {
 			abs(&to.Host)
+			to.Host = filepath.Clean(to.Host) // deliver takes no "//" and no ".."
 		}
 	}
 	for i := range c.Listeners {

@@ -37,7 +37,7 @@ func TestDefaultsAreTheSamples(t *testing.T) {
 }
 
 func TestRelativePathsStartAtTheFile(t *testing.T) {
-	c, err := Parse([]byte("hostname='h'\ndata_dir='data'\n[[listener]]\naddress='unix:l.sock'\n[[route]]\ndomains=['*']\nto='maildir:./mail/{user}'\n[[plugin]]\nname='p'\nmodule='policy'\n"), "q.toml", "/etc/w")
+	c, err := Parse([]byte("hostname='h'\ndata_dir='data'\n[[listener]]\naddress='unix:l.sock'\n[[route]]\ndomains=['*']\nto='maildir:./mail//x/../{user}/'\n[[plugin]]\nname='p'\nmodule='policy'\n"), "q.toml", "/etc/w")
 	if err != nil {
 		t.Fatal(err)
 	}

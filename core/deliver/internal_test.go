@@ -231,7 +231,7 @@ func TestMaildirRefusals(t *testing.T) {
 	loop := mailTo("b@y.test", "")
 	loop.Header = []byte("Delivered-To: other@y.test\r\nDelivered-To: <b@Y.test>\r\n\r\n")
 	try(base+"/loop", loop, "bounced 5.4.6")
-	try(base+"/../x", mailTo("b@y.test", ""), "bounced 5.1.3")
+	try(base+"/../x", mailTo("b@y.test", ""), "deferred 4.3.5")
 
 	// Links that lead out of the Maildir.
 	out := filepath.Join(base, "out")
@@ -276,7 +276,7 @@ func TestMaildirRefusals(t *testing.T) {
 func TestMaildirReplies(t *testing.T) {
 	for want, err := range map[string]error{
 		"452 4.2.2": &os.PathError{Err: syscall.EDQUOT}, "452 4.3.1": &os.PathError{Err: syscall.ENOSPC}, "451 4.3.0": &os.PathError{Err: syscall.EACCES},
-		"451 4.3.2": context.Canceled, "550 5.1.3": errUnsafePath,
+		"451 4.3.2": context.Canceled, "550 5.1.3": errUnsafePath, "451 4.3.5": errRoutePath,
 	} {
 		if r := maildirReply(err); !strings.HasPrefix(r.String(), want+" ") {
 			t.Errorf("%v: %s, want %s", err, r.String(), want)

@@ -57,7 +57,8 @@ func (a *Agent) maildir(ctx context.Context, hop mail.NextHop, j *job) {
 }
 
 var (
-	errUnsafePath = errors.New("the path has an element that is '..', '.', empty, over-long or has control characters")
+	errUnsafePath = errors.New("the path has an element that is over-long or has control characters")
+	errRoutePath  = errors.New("the path must begin with / or ./ and have no element that is '..', '.' or empty; correct the route")
 	errBody       = errors.New("the body cannot be read")
 )
 
@@ -67,6 +68,8 @@ func maildirReply(err error) mail.Reply {
 	switch {
 	case errors.Is(err, errUnsafePath):
 		r = mail.NewReply(550, "5.1.3", "There can be no mailbox of this name")
+	case errors.Is(err, errRoutePath): // ours to repair: nothing bounces
+		r = mail.NewReply(451, "4.3.5", "The route has a path that is not allowed")
 	case errors.Is(err, errBody):
 		r = mail.NewReply(451, "4.3.0", "Local error in reading the message")
 	case errors.Is(err, syscall.ENOSPC):
@@ -86,10 +89,13 @@ func safePath(path string) (string, error) {
 	rest := strings.TrimPrefix(strings.TrimPrefix(path, "."), "/")
 	rest = strings.TrimSuffix(rest, "/")
 	if !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "./") {
-		return "", errUnsafePath
+		return "", errRoutePath
 	}
 	for e := range strings.SplitSeq(rest, "/") {
-		if e == "" || e == "." || e == ".." || len(e) > 255 || strings.ContainsFunc(e, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		if e == "" || e == "." || e == ".." { // no user's name becomes one of these
+			return "", errRoutePath
+		}
+		if len(e) > 255 || strings.ContainsFunc(e, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			return "", errUnsafePath
 		}
 	}
