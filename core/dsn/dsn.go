@@ -204,7 +204,7 @@ func (c *composer) text() part {
 		if !r.Original.IsNull() {
 			to += " (originally to <" + r.Original.String() + ">)"
 		}
-		said := clean(r.Result.Reply.String())
+		said := c.said(r)
 		switch {
 		case c.Action == Success && r.Result.Relayed:
 			to += ": relayed to " + host(r.Result) + ", which sends no notifications: " + said
@@ -227,6 +227,16 @@ func (c *composer) text() part {
 		charset = "utf-8"
 	}
 	return part{description: "Notification", kind: "text/plain; charset=" + charset, body: b.Bytes()}
+}
+
+// said is the reply. Its share shrinks with the number of recipients, so that a
+// notification about ten thousand is still one that mail servers take.
+func (c *composer) said(r Recipient) string {
+	s := clean(r.Result.Reply.String())
+	if most := max(maxAllSaid/len(c.Recipients), 80); len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
 }
 
 func host(r mail.Result) string {
@@ -269,7 +279,7 @@ func (c *composer) status() part {
 		if r.Result.RemoteMTA != "" {
 			field("Remote-MTA", "dns; "+clean(r.Result.RemoteMTA))
 		}
-		if said := clean(r.Result.Reply.String()); r.Result.Reply.Code != 0 {
+		if said := c.said(r); r.Result.Reply.Code != 0 {
 			kind := "smtp; "
 			if r.Result.RemoteMTA == "" {
 				kind = "X-Wasmta; " // our words, not those of an SMTP server

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -324,6 +325,23 @@ func TestRemoteTextIsBounded(t *testing.T) {
 		t.Errorf("%d octets", len(body))
 	}
 	parse(t, header, body)
+}
+
+func TestManyRecipientsMakeNoHugeNotification(t *testing.T) {
+	r := base(dsn.Failed)
+	for i := range 10_000 {
+		one := failure(fmt.Sprintf("user%d@example.net", i))
+		one.Result.Reply.Text = strings.Repeat("blah ", 400)
+		r.Recipients = append(r.Recipients, one)
+	}
+	_, header, body, _ := dsn.Compose(r)
+	if len(body) > 5<<20 {
+		t.Errorf("%d octets", len(body))
+	}
+	parse(t, header, body)
+	if !strings.Contains(string(body), "user9999@example.net") {
+		t.Error("the last recipient is missing")
+	}
 }
 
 func TestMessageIDIsCopiedOnlyIfSound(t *testing.T) {

@@ -9,9 +9,10 @@ import (
 )
 
 const (
-	maxSaid = 2000 // octets of what one remote host said
-	foldAt  = 76   // columns
-	maxWord = 900  // octets; a longer word is broken
+	maxSaid    = 2000     // octets of what one remote host said
+	maxAllSaid = 64 << 10 // octets of what all of them said, in each of the two parts, or 80 for each
+	foldAt     = 76       // columns
+	maxWord    = 900      // octets; a longer word is broken
 )
 
 // clean makes foreign text one line of bounded length.
