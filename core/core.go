@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/wasmta/wasmta/core/admin"
@@ -90,6 +91,9 @@ func (s *Server) build() (err error) {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data_dir: %w; create it, or set another one in %s", err, c.Path)
 	}
+	if err := syncParents(c.DataDir); err != nil {
+		return fmt.Errorf("data_dir %s cannot be made durable: %w", c.DataDir, err)
+	}
 	s.store, err = pebblestore.Open(pebblestore.Options{
 		Dir: filepath.Join(c.DataDir, "queue"), Logger: o.Log.Program("queue"), MinFree: int64(c.Limits.MinFree), Fatal: o.Fatal,
 	})
@@ -125,6 +129,24 @@ func (s *Server) build() (err error) {
 		}
 	}
 	return s.listenControl()
+}
+
+// syncParents makes the entries that lead to dir durable: a queue in a new
+// directory must not vanish with it after a power failure. What cannot be
+// opened was there before us.
+func syncParents(dir string) error {
+	for parent := filepath.Dir(dir); ; dir, parent = parent, filepath.Dir(parent) {
+		d, err := os.Open(parent)
+		if err != nil {
+			return nil
+		}
+		if err := errors.Join(d.Sync(), d.Close()); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) {
+			return err
+		}
+		if parent == dir || parent == filepath.Dir(parent) {
+			return nil
+		}
+	}
 }
 
 func (s *Server) listen(l *config.Listener) error {
