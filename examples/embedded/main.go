@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/wasmta/wasmta/core"
 	"github.com/wasmta/wasmta/core/config"
@@ -68,7 +69,7 @@ func newServer(dir string, port int, log slog.Handler) (*core.Server, error) {
 }
 
 func run(dir string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	s, err := newServer(dir, 2525, event.NewLineHandler(os.Stderr, "mx.embedded.test", slog.LevelInfo))
 	if err != nil {
