@@ -88,7 +88,7 @@ type Timeouts struct {
 	Command   time.Duration // a whole command line; 5 min (RFC 5321 4.5.3.2.7)
 	DataBlock time.Duration // any octet of content; 3 min (RFC 5321 4.5.3.2.5)
 	DataTotal time.Duration // the content; 4 h
-	RateGrace time.Duration // of the content before MinRate counts; 30 s
+	RateGrace time.Duration // of the content before MinRate counts; as DataBlock
 	Write     time.Duration // replies that the client does not read; 1 min
 	Lookup    time.Duration // PTR; 5 s
 }
@@ -182,7 +182,7 @@ func (o *Options) complete() error {
 	orDefault(&t.Command, 5*time.Minute)
 	orDefault(&t.DataBlock, 3*time.Minute)
 	orDefault(&t.DataTotal, 4*time.Hour)
-	orDefault(&t.RateGrace, 30*time.Second)
+	orDefault(&t.RateGrace, t.DataBlock) // less would only hurt a client that hesitates
 	orDefault(&t.Write, time.Minute)
 	orDefault(&t.Lookup, 5*time.Second)
 	return nil

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,6 +219,7 @@ func TestTheLeastRate(t *testing.T) {
 	}{
 		{"1000 octets a second for an hour", 1000, time.Second, "250"},
 		{"60000 octets a minute", 60_000, time.Minute, "250"},
+		{"100000 octets each 170 s", 100_000, 170 * time.Second, "250"},
 		{"one octet a second", 1, time.Second, "421"},
 		{"300 octets a second", 300, time.Second, "421"},
 	} {
@@ -839,23 +841,42 @@ func TestAPanicEndsOneSession(t *testing.T) {
 	}
 }
 
+// leases counts who is pinned to a chain.
+type leases struct{ atomic.Int64 }
+
+func (l *leases) Acquire() (hook.Chain, func()) {
+	l.Add(1)
+	return nil, func() { l.Add(-1) }
+}
+
 // R7: sessions that end at random octets leave nothing behind. goleak looks at
 // the goroutines when all tests are done.
 func TestAbortedSessionsLeaveNothing(t *testing.T) {
-	h := start(t, nil, nil)
-	all := "EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<b@ours.test>\r\nDATA\r\n" + strings.Repeat("body\r\n", 20)
-	for i := range 500 {
+	server, _ := testTLS(t)
+	pinned := &leases{}
+	h := start(t, nil, func(o *smtpd.Options) { o.TLS, o.MaxSessionsPerAddress, o.Source = server, -1, pinned })
+	begin := "EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<b@ours.test>\r\n"
+	dialogues := []string{
+		begin + "DATA\r\n" + strings.Repeat("body\r\n", 20),
+		begin + "BDAT 6\r\nx: y\r\nBDAT 8\r\nabcdefghRSET\r\n" + begin + "BDAT 999 LAST\r\n" + strings.Repeat("x", 99),
+		"EHLO c.test\r\nSTARTTLS\r\n\x16\x03\x01\x00\xff\x01" + strings.Repeat("x", 99),
+	}
+	for i := range 2000 {
 		conn, err := net.Dial("tcp", h.l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
+		all := dialogues[i%len(dialogues)]
 		_, _ = io.WriteString(conn, all[:i*7919%len(all)])
-		if i%3 == 0 {
+		if i%4 == 0 {
 			_ = conn.(*net.TCPConn).SetLinger(0)
 		}
 		conn.Close()
 	}
 	waitFor(t, func() bool { return h.Sessions() == 0 && h.intake.drafts() == 0 })
+	if n := pinned.Load(); n != 0 {
+		t.Errorf("%d chains are not released", n)
+	}
 	if n := len(h.intake.all()); n != 0 {
 		t.Errorf("%d committed", n)
 	}

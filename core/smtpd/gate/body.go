@@ -10,9 +10,10 @@ import (
 type Body struct {
 	w      *Wire
 	start  time.Time
-	before int64 // w.read at the start, without what was buffered
-	left   int64 // BDAT: octets to come
-	chunk  bool  // BDAT
+	waited time.Duration // for the client; what we do with the octets is not its fault
+	before int64         // w.read at the start, without what was buffered
+	left   int64         // BDAT: octets to come
+	chunk  bool          // BDAT
 	scan   scanner
 }
 
@@ -77,16 +78,19 @@ func (b *Body) fill() error {
 	case len(w.buf) < bodyBuffer && w.w == len(w.buf):
 		w.resize(bodyBuffer) // the last read filled it: more is coming
 	}
-	deadline := time.Now().Add(w.limits.Block)
+	now := time.Now()
+	deadline := now.Add(w.limits.Block)
 	if t := b.start.Add(w.limits.Total); t.Before(deadline) {
 		deadline = t
 	}
-	slow := b.start.Add(w.limits.Grace + time.Duration(float64(w.read-b.before)/float64(w.limits.MinRate)*float64(time.Second)))
+	due := time.Duration(float64(w.read-b.before) / float64(w.limits.MinRate) * float64(time.Second))
+	slow := now.Add(w.limits.Grace + due - b.waited)
 	tooSlow := slow.Before(deadline)
 	if tooSlow {
 		deadline = slow
 	}
 	err := w.fill(deadline)
+	b.waited += time.Since(now)
 	switch {
 	case err == ErrTimeout && tooSlow:
 		w.rerr = ErrTooSlow

@@ -18,9 +18,11 @@
 //     one write for a pipelined batch, at most 16 KiB at a time. A client that
 //     does not read its replies is not read from.
 //   - Every wait has an end: a command line has one deadline from its
-//     beginning, a body one for each block, a least rate, and a total.
+//     beginning, a body one for each block, a least rate, and a total. Time
+//     that we take ourselves does not count against the rate.
 //   - Input that follows STARTTLS in clear text is thrown away.
 //
-// A connection that waits for a command holds 512 octets of buffer here;
-// a body takes up to 64 KiB from a pool while it lasts.
+// A connection that waits for a command holds 512 octets of buffer here; a
+// long command or batch takes 4.5 KiB from a pool, a body up to 64 KiB, while
+// it lasts.
 package gate

@@ -81,7 +81,7 @@ func (l *Lines) Normalize(p []byte) []byte {
 		}
 		return p
 	}
-	out := make([]byte, 0, len(p)+64)
+	out := make([]byte, 0, len(p)+bytes.Count(p, []byte{'\n'})+1)
 	cr := held
 	for _, c := range p {
 		switch {

@@ -77,7 +77,8 @@ type Wire struct {
 
 	buf    []byte // octets r to w are unread
 	r, w   int
-	pooled any // buf, when it is from a pool: a pointer to its array
+	full   bool // the last read filled buf: more is likely there
+	pooled any  // buf, when it is from a pool: a pointer to its array
 	small  [waitBuffer]byte
 	out    []byte // replies not sent yet
 	rerr   error  // of reading; final
@@ -187,6 +188,7 @@ func (w *Wire) fill(deadline time.Time) error {
 		var n int
 		n, err = w.conn.Read(w.buf[w.w:])
 		w.w += n
+		w.full = w.w == len(w.buf)
 		w.read += int64(n)
 		if n > 0 {
 			return nil
@@ -236,9 +238,9 @@ func (w *Wire) setIdle(idle bool) error {
 func (w *Wire) readCommand() (string, error) {
 	deadline := time.Now().Add(w.limits.Command)
 	switch n := w.w - w.r; {
-	case n <= waitBuffer && len(w.buf) != waitBuffer:
+	case n <= waitBuffer && !w.full && len(w.buf) != waitBuffer:
 		w.resize(waitBuffer)
-	case n > waitBuffer && n <= MaxLine && len(w.buf) == bodyBuffer:
+	case n <= MaxLine && len(w.buf) == bodyBuffer:
 		w.resize(lineBuffer)
 	}
 	searched, skipped := 0, 0
@@ -274,7 +276,7 @@ func (w *Wire) readCommand() (string, error) {
 				w.rerr = ErrFlood
 				return "", w.rerr
 			}
-		} else if searched == len(w.buf) {
+		} else if searched == len(w.buf) || w.full && len(w.buf) == waitBuffer {
 			w.resize(lineBuffer)
 		}
 		if err := w.fill(deadline); err != nil {

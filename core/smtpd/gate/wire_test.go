@@ -156,6 +156,81 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// counted counts the reads that brought something, and the writes.
+type counted struct {
+	net.Conn
+	reads, writes int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.reads++
+	}
+	return n, err
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	c.writes++
+	return c.Conn.Write(p)
+}
+
+// A batch of a thousand recipients is read and answered in few system calls,
+// and the buffer for it is given back.
+func TestALongBatchIsReadInFewPieces(t *testing.T) {
+	c, server := net.Pipe()
+	defer c.Close()
+	conn := &counted{Conn: server}
+	w := NewWire(conn, testLimits)
+	defer w.Close(false)
+	const n = 1000
+	batch := strings.Repeat("RCPT TO:<somebody@example.org>\r\n", n)
+	go func() { _, _ = io.WriteString(c, batch) }()
+	go func() { _, _ = io.Copy(io.Discard, c) }()
+	for range n {
+		if _, err := w.ReadCommand(); err != nil {
+			t.Fatal(err)
+		}
+		w.Send("250 2.1.5 Ok\r\n")
+	}
+	if most := len(batch)/MaxLine + 2; conn.reads > most || conn.writes > most {
+		t.Errorf("%d reads and %d writes for %d octets", conn.reads, conn.writes, len(batch))
+	}
+	go func() { _, _ = io.WriteString(c, "QUIT\r\n") }()
+	if line, err := w.ReadCommand(); line != "QUIT" || err != nil || len(w.buf) != waitBuffer || w.pooled != nil {
+		t.Errorf("%q, %v, with %d octets of buffer", line, err, len(w.buf))
+	}
+}
+
+// A client is not blamed for the time that we need.
+func TestOurOwnTimeIsNotTheClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, server := net.Pipe()
+		w := NewWire(server, Limits{Command: time.Minute, Block: time.Minute, Total: time.Hour, Grace: 10 * time.Second, MinRate: 1000, Write: time.Minute})
+		defer w.Close(false)
+		go func() {
+			for range 10 {
+				if _, err := io.WriteString(c, "content\r\n"); err != nil {
+					return
+				}
+			}
+			_, _ = io.WriteString(c, ".\r\n")
+			c.Close()
+		}()
+		b := w.Data()
+		for {
+			_, err := b.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // a slow disk
+		}
+	})
+}
+
 func TestLeastRateAndBlock(t *testing.T) {
 	limits := Limits{Command: time.Minute, Block: 10 * time.Second, Total: time.Hour, Grace: 30 * time.Second, MinRate: 100, Write: time.Minute}
 	read := func(t *testing.T, octets int, every time.Duration, total int) (d time.Duration, err error) {
