@@ -232,6 +232,9 @@ func parseNotify(value string) (Notify, bool) {
 	return n, n&NotifyNever == 0 || n == NotifyNever // NEVER stands alone (RFC 3461 4.1)
 }
 
+// maxParams is more than all known extensions have together.
+const maxParams = 64
+
 // ParseParams reads what follows the path: blank-separated parameters, each
 // keyword at most once (RFC 5321 4.1.2, esmtp-param).
 func ParseParams(s string) ([]Param, error) {
@@ -244,6 +247,9 @@ func ParseParams(s string) ([]Param, error) {
 	var params []Param
 	for word := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == ' ' }) {
 		key, value, has := strings.Cut(word, "=")
+		if len(params) == maxParams {
+			return nil, errors.New("there are too many")
+		}
 		if !isKeyword(key) {
 			return nil, errors.New("a keyword has a character other than letters, digits and '-'")
 		}

@@ -2,6 +2,8 @@ package mail
 
 import (
 	"bytes"
+	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +46,7 @@ func TestParametersAreValidatedAfterDecoding(t *testing.T) {
 		"<a@b> AUTH=e@f+0D+0AX-Evil:1": 501, "<a@b> ENVID=a+0Ab": 501, "<a@b> SIZE=-1": 501, "<a@b> SIZE=+1": 501,
 		"<a@b> SIZE": 501, "<a@b> BODY": 501, "<a@b> SIZE=1 size=2": 501, "<a@b> FOO=1": 555, "<a@b>SIZE=1": 501,
 		"<ü@b>": 553, "<a@b> SMTPUTF8=1": 501, "<postmaster>": 501, "<a@b> AUTH": 501, "<a@b> =": 501, "<a@b> SIZE=": 501,
-		"<a@b> SIZE=99999999999999999999999": 501,
+		"<a@b> SIZE=99999999999999999999999": 501, "<a@b>" + strings.Repeat(" SIZE", 100): 501,
 	} {
 		if _, _, r := ParseMail(arg, all); r == nil || r.Code != code {
 			t.Errorf("ParseMail(%q) = %v, want %d", arg, r, code)
@@ -63,6 +65,21 @@ func TestParametersAreValidatedAfterDecoding(t *testing.T) {
 	}
 	if _, _, r := ParseMail("<a@b> RET=FULL", func(k string) bool { return k != "RET" }); r == nil || r.Code != 555 {
 		t.Errorf("a parameter that is not offered: %v", r)
+	}
+}
+
+func TestSizesOutOfRangeAreTooLargeNotMalformed(t *testing.T) {
+	for text, want := range map[string]int64{"9223372036854775807": math.MaxInt64, "9223372036854775808": math.MaxInt64, "99999999999999999999": math.MaxInt64, "0": 0} {
+		if _, m, r := ParseMail("<a@b> SIZE="+text, func(string) bool { return true }); r != nil || m.Size != want {
+			t.Errorf("SIZE=%s: %d, %v", text, m.Size, r)
+		}
+	}
+	var many strings.Builder
+	for i := range maxParams + 1 {
+		fmt.Fprintf(&many, " X%d", i)
+	}
+	if _, err := ParseParams(many.String()); err == nil {
+		t.Errorf("%d parameters are taken", maxParams+1)
 	}
 }
 
