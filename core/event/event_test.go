@@ -23,7 +23,7 @@ func TestLinesReadLikeAMailLog(t *testing.T) {
 	l.Queued(id, from, 4321, 2, "<m@x>", false)
 	l.Attempted("smtp", id, mail.Recipient{ForwardPath: to}, mail.Result{Outcome: mail.Delivered, Relay: "mx.d[192.0.2.1]:25",
 		Reply: *mail.NewReply(250, "2.0.0", "Ok")}, 1100*time.Millisecond, Delays{})
-	l.Rejected(c, "RCPT", mail.ReplyRelayDenied(), &from, &to, "")
+	l.Rejected(c, "RCPT", mail.ReplyRelayDenied(), &from, &to, "", "ESMTP")
 	l.Program("qmgr").Warn("something odd happened", "text", "a\r\nforged: line\x1b[31m\xff\u202e")
 	want := []string{
 		`wasmta/qmgr\[\d+\]: ` + id.String() + `: from=<a@b.example>, size=4321, nrcpt=2, message-id=<m@x> \(queue active\)$`,
@@ -39,6 +39,20 @@ func TestLinesReadLikeAMailLog(t *testing.T) {
 		if !regexp.MustCompile(want[i]).MatchString(line) {
 			t.Errorf("line %d: %s\nwant %s", i, line, want[i])
 		}
+	}
+}
+
+func TestRejectionsHaveKeysInJSON(t *testing.T) {
+	var b bytes.Buffer
+	l := NewLog(slog.NewJSONHandler(&b, nil))
+	from := mail.Path{}
+	to, _ := mail.ParseMailbox("c@d.example")
+	c := &mail.Client{Remote: netip.MustParseAddrPort("192.0.2.7:41234"), Helo: "h", ESMTP: true}
+	l.Rejected(c, "RCPT", mail.NewReply(550, "5.7.1", "No"), &from, &to, "policy", "LMTP")
+	want := `"msg":"reject","program":"smtpd","id":"NOQUEUE","stage":"RCPT","client":"unknown[192.0.2.7]","reply":"550 5.7.1 No",` +
+		`"from":"<>","to":"<c@d.example>","proto":"LMTP","helo":"h","plugin":"policy"}`
+	if !strings.Contains(b.String(), want) {
+		t.Errorf("%s\nwant %s", b.String(), want)
 	}
 }
 

@@ -61,6 +61,12 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	program, id, note := "wasmta", "", ""
 	var values bytes.Buffer
 	add := func(a slog.Attr) bool {
+		if a.Value.Kind() == slog.KindLogValuer {
+			if s, ok := a.Value.Any().(sentence); ok {
+				appendValue(&values, s.line)
+				return true
+			}
+		}
 		v := a.Value.Resolve()
 		switch a.Key {
 		case keyProgram:

@@ -60,22 +60,39 @@ func (l Log) Disconnected(c *mail.Client, reason string, messages int) {
 
 // Rejected: a command or message was refused. stage is the SMTP verb or
 // "CONNECT"; to is empty before RCPT; by is the plugin that decided, empty for
-// the server itself.
-func (l Log) Rejected(c *mail.Client, stage string, r *mail.Reply, from, to *mail.Path, by string) {
+// the server itself; proto is the transmission type.
+func (l Log) Rejected(c *mail.Client, stage string, r *mail.Reply, from, to *mail.Path, by, proto string) {
+	host := strings.TrimSuffix(ClientName(c), ":"+strconv.Itoa(int(c.Remote.Port())))
+	keys := []slog.Attr{slog.String("stage", stage), slog.String("client", host), slog.String("reply", r.String())}
 	var b strings.Builder
-	fmt.Fprintf(&b, "reject: %s from %s: %s;", stage, strings.TrimSuffix(ClientName(c), ":"+strconv.Itoa(int(c.Remote.Port()))), r.String())
+	fmt.Fprintf(&b, "reject: %s from %s: %s;", stage, host, r.String())
+	add := func(key, value, shown string) {
+		keys = append(keys, slog.String(key, value))
+		b.WriteString(" " + key + "=" + shown)
+	}
 	if from != nil {
-		fmt.Fprintf(&b, " from=<%s>", from)
+		add("from", "<"+from.String()+">", "<"+from.String()+">")
 	}
 	if to != nil {
-		fmt.Fprintf(&b, " to=<%s>", to)
+		add("to", "<"+to.String()+">", "<"+to.String()+">")
 	}
-	fmt.Fprintf(&b, " proto=%s helo=<%s>", c.Protocol(false, false), c.Helo)
+	add("proto", proto, proto)
+	add("helo", c.Helo, "<"+c.Helo+">")
 	if by != "" {
-		fmt.Fprintf(&b, " plugin=%s", by)
+		add("plugin", by, by)
 	}
-	l.emit(slog.LevelInfo, "smtpd", "NOQUEUE", b.String())
+	l.emit(slog.LevelInfo, "smtpd", "NOQUEUE", "reject", slog.Any("", sentence{b.String(), keys}))
 }
+
+// sentence is an event that a line tells in a wording of its own; elsewhere it
+// is its keys.
+type sentence struct {
+	line string
+	keys []slog.Attr
+}
+
+// LogValue implements [slog.LogValuer].
+func (s sentence) LogValue() slog.Value { return slog.GroupValue(s.keys...) }
 
 // Received: a message is ours; who brought it.
 func (l Log) Received(id mail.ID, c *mail.Client) {
@@ -160,7 +177,11 @@ func (l Log) Removed(id mail.ID) { l.emit(slog.LevelInfo, "qmgr", id.String(), "
 
 // Operator: an operator changed the queue.
 func (l Log) Operator(id mail.ID, act, detail string) {
-	l.emit(slog.LevelInfo, "qmgr", id.String(), "operator", slog.String("operator", act), slog.String("detail", detail))
+	attrs := []slog.Attr{slog.String("operator", act)}
+	if detail != "" {
+		attrs = append(attrs, slog.String("detail", detail))
+	}
+	l.emit(slog.LevelInfo, "qmgr", id.String(), "operator", attrs...)
 }
 
 // PluginFailed: a plugin could not answer, and what stands for its answer.

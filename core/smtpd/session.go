@@ -246,7 +246,7 @@ func (s *session) refused(stage string, r *mail.Reply, to *mail.Path, by string)
 	if s.tx != nil {
 		from = &s.tx.Envelope.ReversePath
 	}
-	s.log.Rejected(&s.client, stage, r, from, to, by)
+	s.log.Rejected(&s.client, stage, r, from, to, by, s.client.Protocol(false, s.opts.Role == LMTP))
 }
 
 // fault ends the session after a panic of ours, or of the intake.
