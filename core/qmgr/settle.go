@@ -341,8 +341,12 @@ func (t *task) report(now time.Time) {
 		if start.IsZero() {
 			start = t.began
 		}
+		due := t.item.Due
+		if due.After(start) { // an operator did not wait for it
+			due = start
+		}
 		l.Attempted(r.program, t.item.ID, r.Recipient.Recipient, r.result, now.Sub(t.item.Arrived), event.Delays{
-			t.item.Due.Sub(t.item.Arrived), start.Sub(t.item.Due), r.result.Connect, r.result.Transmit,
+			due.Sub(t.item.Arrived), start.Sub(due), r.result.Connect, r.result.Transmit,
 		})
 	}
 }
