@@ -140,7 +140,7 @@ func dial(addr string) (*client, error) {
 	}
 	c.SetDeadline(time.Now().Add(2 * time.Minute))
 	k := &client{c, textproto.NewReader(bufio.NewReader(c))}
-	if _, _, err := k.ReadResponse(220); err == nil {
+	if _, _, err = k.ReadResponse(220); err == nil {
 		fmt.Fprintf(c, "EHLO client.test\r\n")
 		_, _, err = k.ReadResponse(250)
 	}

@@ -1415,6 +1415,61 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+func TestDrainDoesNotWaitForWhatWillNotBegin(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{AttemptsPerHop: 1, Router: &route.Router{Table: mustTable(t,
+			route.Rule{Domains: []string{"box.example"}, To: nextHop("maildir:/v/{user}")})}})
+		b.agent.answer = func(_ context.Context, hop mail.NextHop, msg *mail.Message) []mail.Result {
+			time.Sleep(time.Second)
+			return same(msg, sent)
+		}
+		b.run()
+		b.submit("two@box.example")
+		b.submit("two@box.example") // waits for the slot
+		b.sleep(time.Millisecond)
+		last := b.submit("one@box.example", "two@box.example")[0] // waits behind it, in flight
+		b.sleep(500 * time.Millisecond)
+		began := time.Now()
+		if err := b.stop(); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began); d > 5*time.Second {
+			t.Errorf("draining took %v", d)
+		}
+		if _, err := b.store.Item(context.Background(), last); !errors.Is(err, queue.ErrGone) {
+			t.Error("what was in flight is not finished")
+		}
+		if b.left() != 1 {
+			t.Errorf("%d left, want what had not begun", b.left())
+		}
+	})
+}
+
+func TestBreakingOffAnAttemptExpiresNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{Lifetime: time.Minute})
+		b.agent.answer = func(ctx context.Context, _ mail.NextHop, msg *mail.Message) []mail.Result {
+			<-ctx.Done()
+			r := same(msg, sent)
+			r[1] = down
+			return r
+		}
+		refs := b.commit(queue.CommitOptions{Due: time.Now(), Expire: time.Now().Add(time.Minute)}, "a@dst.example", "b@dst.example")
+		b.sleep(time.Hour)
+		b.run()
+		b.sleep(time.Second)
+		if err := b.stop(); err != nil {
+			t.Error(err)
+		}
+		if it := b.item(refs[0]); len(it.Recipients) != 1 || it.Recipients[0].ForwardPath.Local != "b" {
+			t.Errorf("want the one who was not answered to stay: %+v", it.Recipients)
+		}
+		if b.left() != 1 {
+			t.Errorf("%d items, want no notification", b.left())
+		}
+	})
+}
+
 func TestPriorityGoesFirstAtABusyNextHop(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := newBench(t, qmgr.Options{AttemptsPerHop: 1})
