@@ -152,6 +152,7 @@ func TestAttributes(t *testing.T) {
 	c.do("RSET", "250")
 	c.do("MAIL FROM:<a@client.test>", "250")
 	c.do("QUIT", "221")
+	waitFor(t, func() bool { return h.Sessions() == 0 })
 	no := "this cannot be changed at this stage"
 	for i, w := range []struct{ stage, session, tx, message, rcpt string }{
 		{"ehlo", "", no, no, no},
@@ -177,7 +178,7 @@ func TestAttributes(t *testing.T) {
 // A plugin that detached is not asked until the transaction, or the session,
 // is over, and the others are.
 func TestDetaching(t *testing.T) {
-	var seen []string
+	var seen []string // by the session's goroutine, until it is gone
 	member := func(name string, f func(e *hook.Event) hook.Verdict) hook.Plugin {
 		return hook.Plugin{Name: name, Stages: hook.Stages(everyStage...), Handler: hook.HandlerFunc(
 			func(_ context.Context, e *hook.Event) (hook.Verdict, error) {
@@ -203,6 +204,9 @@ func TestDetaching(t *testing.T) {
 	c.do("DATA", "354")
 	c.do("x: y\r\n.", "250")
 	c.do("MAIL FROM:<a@client.test>", "250")
+	c.do("RSET", "250")
+	c.do("QUIT", "221")
+	waitFor(t, func() bool { return h.Sessions() == 0 })
 	want := []string{"tx connect", "session connect", "tx ehlo", "session ehlo", "session reset",
 		"tx mail", "session mail", "session rcpt", "tx reset",
 		"tx mail", "tx mail"}
