@@ -84,9 +84,11 @@ func New(o Options) (*Server, error) {
 func (s *Server) build() (err error) {
 	o, c := s.opt, s.opt.Config
 	if c.TLS.Certificate != "" {
-		if err := s.ReloadCertificate(); err != nil {
+		use, err := s.LoadCertificate()
+		if err != nil {
 			return err
 		}
+		use()
 	}
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data_dir: %w; create it, or set another one in %s", err, c.Path)
@@ -249,19 +251,29 @@ func routes(c *config.Config) (route.Table, error) {
 	return route.NewTable(append(rules, route.Rule{Domains: []string{c.Hostname}, To: to}))
 }
 
-// ReloadCertificate reads the certificate again; new handshakes use it. After
-// an error the one before stays.
-func (s *Server) ReloadCertificate() error {
+// LoadCertificate reads the certificate again. Nothing changes until use is
+// called; then new handshakes have it. One that clients will not trust is taken
+// all the same, and the log says so.
+func (s *Server) LoadCertificate() (use func(), err error) {
 	c := s.opt.Config.TLS
 	if c.Certificate == "" {
-		return nil
+		return func() {}, nil
 	}
 	cert, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
 	if err != nil {
-		return fmt.Errorf("[tls] certificate %s with key %s: %w", c.Certificate, c.Key, err)
+		return nil, fmt.Errorf("[tls] certificate %s with key %s: %w", c.Certificate, c.Key, err)
 	}
-	s.cert.Store(&cert)
-	return nil
+	log := s.log.Program("wasmta")
+	if leaf := cert.Leaf; leaf != nil {
+		if err := leaf.VerifyHostname(s.opt.Config.Hostname); err != nil {
+			log.Warn("the certificate is not for this server's hostname; clients that check it will not send", "certificate", c.Certificate, "error", err.Error())
+		}
+		if now := time.Now(); now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
+			log.Warn("the certificate is not valid now; renew it and send SIGHUP", "certificate", c.Certificate,
+				"from", leaf.NotBefore.UTC().Format(time.RFC3339), "to", leaf.NotAfter.UTC().Format(time.RFC3339))
+		}
+	}
+	return func() { s.cert.Store(&cert) }, nil
 }
 
 // Addr is the address of the listener called name; nil: there is none.

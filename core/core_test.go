@@ -2,10 +2,18 @@ package core_test
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/textproto"
 	"os"
@@ -466,6 +474,96 @@ func TestHeaderEditsAtAttemptStayInTheAttempt(t *testing.T) {
 	eventually(t, 20*time.Second, "the message arrives", func() bool { return peer.Count() == 1 })
 	if c := string(peer.Messages()[0].Content); strings.Count(c, "X-Attempt") != 1 || !strings.Contains(c, "X-Attempt: 3\r\n") {
 		t.Errorf("want only the edit of the third attempt:\n%s", c)
+	}
+}
+
+// writeCertificate writes cert.pem and key.pem for a name.
+func writeCertificate(t *testing.T, dir, name string, until time.Time) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: until.Add(-24 * time.Hour), NotAfter: until, DNSNames: []string{name}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestCertificate(t *testing.T) {
+	dir := t.TempDir()
+	writeCertificate(t, dir, "other.test", time.Now().Add(-time.Hour))
+	c, err := config.Parse([]byte("hostname='mx.here.test'\ndata_dir='d'\n[[listener]]\nname='mx'\naddress='127.0.0.1:0'\ntls='starttls'\n"+
+		"[tls]\ncertificate='cert.pem'\nkey='key.pem'\n[limits]\nmin_free='1MB'\n[admin]\nsocket='"+filepath.Join(t.TempDir(), "s")+"'\n"), "test.toml", dir)
+	if err != nil {
+		t.Skip(err) // the path of the socket is too long here
+	}
+	var log bytes.Buffer
+	m, err := core.New(core.Options{Config: c, Log: event.NewLog(event.NewLineHandler(&log, "mx", slog.LevelInfo))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	addr := m.Addr("mx").String()
+	go func() { ended <- m.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		for _, want := range []string{"not for this server's hostname", "not valid now; renew it"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log lacks %q:\n%s", want, &log)
+			}
+		}
+	}()
+	name := func() string {
+		k, err := dial(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.Close()
+		fmt.Fprint(k, "STARTTLS\r\n")
+		if _, _, err := k.ReadResponse(220); err != nil {
+			t.Fatal(err)
+		}
+		tc := tls.Client(k.Conn, &tls.Config{InsecureSkipVerify: true})
+		if err := tc.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		return tc.ConnectionState().PeerCertificates[0].DNSNames[0]
+	}
+	if n := name(); n != "other.test" {
+		t.Errorf("certificate for %s", n)
+	}
+	writeCertificate(t, dir, "mx.here.test", time.Now().Add(time.Hour))
+	use, err := m.LoadCertificate()
+	if err != nil || name() != "other.test" {
+		t.Errorf("%v, or used before it was to be", err)
+	}
+	use()
+	if n := name(); n != "mx.here.test" {
+		t.Errorf("certificate for %s after use", n)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "key.pem"), []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.LoadCertificate(); err == nil || !strings.Contains(err.Error(), "key.pem") {
+		t.Errorf("a torn key: %v", err)
+	}
+	if n := name(); n != "mx.here.test" {
+		t.Errorf("certificate for %s after an error", n)
 	}
 }
 

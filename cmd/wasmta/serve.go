@@ -146,12 +146,14 @@ func reload(ctx context.Context, path string, running *config.Config, plugins *m
 	if cfg.TLS != running.TLS {
 		return fmt.Errorf("%s: [tls] names other files; that needs a restart", path)
 	}
+	use, err := server.LoadCertificate()
+	if err != nil {
+		return err
+	}
 	if err := plugins.Apply(ctx, specs); err != nil {
 		return err
 	}
-	if err := server.ReloadCertificate(); err != nil {
-		return err
-	}
+	use()
 	if keys := restartKeys(running, cfg); len(keys) > 0 {
 		log.Warn("the configuration has changes that need a restart; they are not in force", "keys", strings.Join(keys, " "))
 	}
