@@ -117,7 +117,7 @@ type Options struct {
 
 	MaxSize               int64 // octets of content; 0: 50 MiB
 	MaxRecipients         int   // of one message; 0: 1000
-	MaxSessions           int   // 0: 20000; negative: no limit
+	MaxSessions           int   // 0: 20000; but no more than a quarter of the files we may open; negative: no limit
 	MaxSessionsPerAddress int   // or IPv6 /64; 0: 100; negative: no limit
 	MinRate               int64 // octets of content a second; 0: 500
 	ErrorBudget           int   // points; 0: 100. See the package comment.
@@ -174,6 +174,7 @@ func (o *Options) complete() error {
 	orDefault(&o.MaxSize, 50<<20)
 	orDefault(&o.MaxRecipients, 1000)
 	orDefault(&o.MaxSessions, 20_000)
+	o.MaxSessions = capSessions(o.MaxSessions, openFiles())
 	orDefault(&o.MaxSessionsPerAddress, 100)
 	orDefault(&o.MinRate, 500)
 	orDefault(&o.ErrorBudget, 100)
@@ -186,6 +187,15 @@ func (o *Options) complete() error {
 	orDefault(&t.Write, time.Minute)
 	orDefault(&t.Lookup, 5*time.Second)
 	return nil
+}
+
+// capSessions leaves files for the queue, deliveries and other listeners: a
+// queue that cannot open a file is worse than a client that has to wait.
+func capSessions(sessions int, files uint64) int {
+	if sessions < 0 || files == 0 {
+		return sessions
+	}
+	return int(max(1, min(uint64(sessions), files/4)))
 }
 
 func (o *Options) limits() gate.Limits {

@@ -35,11 +35,16 @@ type Server struct {
 
 // New checks the options and makes a Server.
 func New(o Options) (*Server, error) {
+	wanted := o.MaxSessions
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("listener %q: %w", o.Listener, err)
 	}
 	s := &Server{opts: o, log: o.Log.Program("smtpd"), stop: make(chan struct{}),
 		sessions: make(map[*session]struct{}), byAddress: make(map[netip.Addr]int)}
+	if o.MaxSessions < wanted {
+		s.log.Warn("fewer sessions than configured: the limit of open files is too low", "listener", o.Listener,
+			"sessions", o.MaxSessions, "configured", wanted, "files", openFiles())
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	e := smtp.NewServer(smtp.BackendFunc(newEngineSession))
 	e.Domain = o.Hostname
