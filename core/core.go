@@ -165,8 +165,10 @@ func (s *Server) listen(l *config.Listener) error {
 		MaxSessions: c.Limits.Sessions, MaxSessionsPerAddress: c.Limits.SessionsPerAddress,
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
 		Source:   s.opt.Source, Log: s.log, PTR: s.ptr,
-		Intake: &intake{store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue},
 	}
+	in := &intake{store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue}
+	in.postmaster, in.domain = ownPostmaster(c)
+	o.Intake = in
 	if l.TLS != config.TLSNone {
 		o.TLS = &tls.Config{
 			MinVersion:     tls.VersionTLS12,

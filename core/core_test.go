@@ -51,6 +51,7 @@ type server struct {
 const settings = `
 hostname = "mx.here.test"
 data_dir = "data"
+local_domains = ["here.test"]
 relay_networks = ["127.0.0.0/8"]
 
 [[listener]]
@@ -590,6 +591,20 @@ func TestMailForOurselvesIsNoticedBeforeAConnection(t *testing.T) {
 			if !strings.Contains(s.text(), "is this server") {
 				t.Errorf("the log does not say why:\n%s", s.text())
 			}
+		})
+	}
+}
+
+func TestPostmasterOfAServerWithoutMailboxesIsTheDomains(t *testing.T) {
+	for route, want := range map[string]string{
+		routeTo("here.test", "maildir:./mail/{domain}/{user}"):    "mail/here.test/postmaster",
+		routeTo("mx.here.test", "maildir:./mail/{domain}/{user}"): "mail/mx.here.test/Postmaster",
+	} {
+		s := newServer(t, route, nil)
+		s.send("a@src.test", "Postmaster@mx.here.test")
+		eventually(t, 10*time.Second, "a message in "+want, func() bool {
+			files, _ := filepath.Glob(filepath.Join(s.dir, want, "new", "*"))
+			return len(files) == 1
 		})
 	}
 }

@@ -3,8 +3,10 @@ package core
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
+	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/queue"
 	"github.com/wasmta/wasmta/core/smtpd"
@@ -16,6 +18,28 @@ type intake struct {
 	store    queue.Store
 	lifetime time.Duration
 	enqueue  func([]queue.Ref)
+	// postmaster, if not null, takes what is for postmaster at domain.
+	postmaster mail.Path
+	domain     string
+}
+
+// ownPostmaster tells whose postmaster@hostname is: every server must take mail
+// for it (RFC 5321 4.5.1), and where the hostname is no domain that has
+// mailboxes, it would go to our own MX and come back as a bounce to a sender
+// whom nobody has verified. It is the first local domain's then.
+func ownPostmaster(c *config.Config) (to mail.Path, domain string) {
+	domain = mail.DomainKey(c.Hostname)
+	if len(c.LocalDomains) == 0 || c.IsLocal(domain) || c.IsRelay(domain) {
+		return to, domain
+	}
+	for _, r := range c.Routes {
+		for _, d := range r.Domains {
+			if mail.DomainKey(d) == domain {
+				return to, domain
+			}
+		}
+	}
+	return mail.Path{Local: "postmaster", Domain: string(c.LocalDomains[0])}, domain
 }
 
 func (in *intake) Begin(ctx context.Context) (smtpd.Draft, error) {
@@ -37,6 +61,17 @@ func (d *draft) Write(p []byte) (int, error) {
 }
 
 func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, hold string) error {
+	if to := d.in.postmaster; !to.IsNull() {
+		for i := range env.Recipients {
+			r := &env.Recipients[i]
+			if r.ForwardPath.DomainKey() == d.in.domain && strings.EqualFold(r.ForwardPath.Local, to.Local) {
+				if r.Original.IsNull() {
+					r.Original = r.ForwardPath
+				}
+				r.ForwardPath = to
+			}
+		}
+	}
 	now := time.Now()
 	refs, err := d.Draft.Commit(ctx, env, header, queue.CommitOptions{Due: now, Expire: now.Add(d.in.lifetime), Held: hold != "", Reason: hold})
 	if err != nil {
