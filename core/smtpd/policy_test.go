@@ -255,3 +255,27 @@ func TestVerdictsInAChain(t *testing.T) {
 		t.Errorf("queued for %s, asked behind the verdict %d times", got, asked)
 	}
 }
+
+// RFC 2033 4.3: the chunk that would end a message has a reply for each
+// recipient, though the message was refused before its content.
+func TestLMTPRefusesALastChunkForEachRecipient(t *testing.T) {
+	h := start(t, nil, func(o *smtpd.Options) {
+		o.Role = smtpd.LMTP
+		o.Source = plugin(func(*hook.Event) hook.Verdict { return hook.Verdict{Action: hook.Reject} }, hook.Data)
+	})
+	c := h.dial()
+	c.want("220")
+	c.do("LHLO client.test", "250-")
+	c.do("MAIL FROM:<a@client.test>", "250")
+	c.do("RCPT TO:<b@ours.test>", "250")
+	c.do("RCPT TO:<c@ours.test>", "250")
+	c.send("BDAT 6 LAST\r\nRSET\r\nNOOP\r\n")
+	c.want("550 5.7.1")
+	c.want("550 5.7.1")
+	c.want("250 2.0.0 Ok$")
+	c.envelope()
+	c.send("BDAT 6\r\nRSET\r\nBDAT 6 LAST\r\nRSET\r\nNOOP\r\n")
+	c.want("550 5.7.1") // one, for the chunk
+	c.want("503 5.5.1") // there is no transaction left
+	c.want("250 2.0.0 Ok$")
+}

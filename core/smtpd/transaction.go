@@ -266,8 +266,9 @@ func (s *session) bdatCommand(arg string) string {
 		s.budget -= costIdle
 		return refuse(outOfOrder("Say MAIL and RCPT first"), 1)
 	case s.tx.content == nil:
+		times := max(1, s.replies(last))
 		if r := s.openContent("BDAT"); r != nil {
-			return refuse(r, 1)
+			return refuse(r, times)
 		}
 		if s.ended != "" {
 			return ""
