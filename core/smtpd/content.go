@@ -274,7 +274,7 @@ func (s *session) settle(c *content) *mail.Reply {
 		header = c.seen.Header.Bytes()
 	}
 	id := c.draft.ID()
-	all := received(s.opts.Hostname, s.opts.Role == LMTP, id, &tx.Envelope)
+	all := received(s.opts.Hostname, s.opts.Role == LMTP, id, &tx.Envelope, len(header)+2)
 	all = append(all, header...)
 	if c.detach {
 		all = append(all, '\r', '\n')

@@ -7,12 +7,17 @@ import (
 	"github.com/wasmta/wasmta/core/mail"
 )
 
-// received is our trace field (RFC 5321 4.4), with its final CR LF. All that
-// goes in was validated when it was made: domains, addresses, paths, ids.
-func received(hostname string, lmtp bool, id mail.ID, env *mail.Envelope) []byte {
+// received is our trace field (RFC 5321 4.4), with its final CR LF, and room
+// behind it for so many octets. All that goes in was validated when it was
+// made: domains, addresses, paths, ids.
+func received(hostname string, lmtp bool, id mail.ID, env *mail.Envelope, room int) []byte {
 	c := &env.Client
-	var b strings.Builder
-	b.Grow(320)
+	b := make([]byte, 0, 512+room)
+	add := func(parts ...string) {
+		for _, p := range parts {
+			b = append(b, p...)
+		}
+	}
 	helo := c.Helo
 	if !strings.HasPrefix(helo, "[") {
 		helo = asciiDomain(helo, env.SMTPUTF8)
@@ -26,28 +31,27 @@ func received(hostname string, lmtp bool, id mail.ID, env *mail.Envelope) []byte
 	if addr.Is6() {
 		literal = "IPv6:" + literal
 	}
-	b.WriteString("Received: from " + helo)
+	add("Received: from ", helo)
 	gap := " "
-	if b.Len()+len(name)+len(literal)+5 > 78 {
+	if len(b)+len(name)+len(literal)+5 > 78 {
 		gap = "\r\n\t"
 	}
-	b.WriteString(gap + "(" + name + " [" + literal + "])\r\n")
+	add(gap, "(", name, " [", literal, "])\r\n")
 	if c.TLS != nil {
-		b.WriteString("\t(using " + strings.ReplaceAll(tls.VersionName(c.TLS.Version), " ", "v") + " with cipher " + c.TLS.Cipher + ")\r\n")
+		add("\t(using ", strings.ReplaceAll(tls.VersionName(c.TLS.Version), " ", "v"), " with cipher ", c.TLS.Cipher, ")\r\n")
 	}
-	b.WriteString("\tby " + hostname + " (wasmta) with " + c.Protocol(env.SMTPUTF8, lmtp) + " id " + id.String())
+	add("\tby ", hostname, " (wasmta) with ", c.Protocol(env.SMTPUTF8, lmtp), " id ", id.String())
 	if to, ok := forClause(env); ok {
-		b.WriteString("\r\n\tfor <" + to + ">;")
+		gap = " "
 		if len(to) > 40 {
-			b.WriteString("\r\n\t")
-		} else {
-			b.WriteByte(' ')
+			gap = "\r\n\t"
 		}
+		add("\r\n\tfor <", to, ">;", gap)
 	} else {
-		b.WriteString(";\r\n\t")
+		add(";\r\n\t")
 	}
-	b.WriteString(c.Arrived.Format("Mon, 02 Jan 2006 15:04:05 -0700") + "\r\n")
-	return []byte(b.String())
+	b = c.Arrived.AppendFormat(b, "Mon, 02 Jan 2006 15:04:05 -0700")
+	return append(b, '\r', '\n')
 }
 
 func asciiDomain(name string, utf8 bool) string {
