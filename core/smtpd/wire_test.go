@@ -520,6 +520,12 @@ func TestProxyProtocol(t *testing.T) {
 			t.Errorf("remote %s", got)
 		}
 	})
+	t.Run("a client that talks before it is greeted", func(t *testing.T) {
+		h := start(t, nil, func(o *smtpd.Options) { o.ProxyNetworks = loopback })
+		c := h.dial()
+		c.send("PROXY TCP4 192.0.2.7 198.51.100.1 4242 25\r\nEHLO client.test\r\n")
+		c.want("554 5.5.1")
+	})
 	t.Run("none", func(t *testing.T) {
 		c := h.dial()
 		c.send("EHLO client.test\r\n")
