@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/wasmta/wasmta/core/admin"
+	"github.com/wasmta/wasmta/hostapi/manager"
 )
 
 type pluginCmd struct {
@@ -120,16 +121,16 @@ func (f jsonFlag) print(e *env, list iter.Seq2[admin.PluginStatus, error]) error
 	return nil
 }
 
-// maxModule is the largest module file that inspect reads, in octets.
-const maxModule = 64 << 20
-
 type pluginInspectCmd struct {
 	jsonFlag
 	File string `arg:"" help:"Module file."`
 }
 
 func (c *pluginInspectCmd) Run(e *env) error {
-	wasm, err := readFile(c.File, maxModule)
+	if info, err := os.Stat(c.File); err == nil && !info.Mode().IsRegular() {
+		return exitf(exDataErr, "%q is not a regular file; give a .wasm file", c.File) // reading a pipe could wait for ever
+	}
+	wasm, err := readFile(c.File, manager.MaxModule)
 	if err != nil {
 		return err
 	}
