@@ -28,17 +28,23 @@ const maxValue = 1024
 // layout of a mail log. host is this server's name. Levels below level are
 // left out. Control characters and what is not UTF-8 are written as \xNN.
 func NewLineHandler(w io.Writer, host string, level slog.Leveler) slog.Handler {
-	return &lineHandler{w: w, mu: new(sync.Mutex), host: host, level: level, pid: os.Getpid()}
+	return &lineHandler{w: w, mu: new(sync.Mutex), host: host, level: level, pid: strconv.Itoa(os.Getpid()),
+		buffers: &sync.Pool{New: func() any { return new(lineBuffers) }}}
 }
+
+// lineBuffers are what a line is made in.
+type lineBuffers struct{ line, values bytes.Buffer }
 
 type lineHandler struct {
 	w     io.Writer
 	mu    *sync.Mutex // guards w
 	host  string
 	level slog.Leveler
-	pid   int
+	pid   string
 	attrs []slog.Attr
 	group string
+
+	buffers *sync.Pool // of *lineBuffers
 }
 
 func (h *lineHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
@@ -59,11 +65,15 @@ func (h *lineHandler) WithGroup(name string) slog.Handler {
 
 func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	program, id, note := "wasmta", "", ""
-	var values bytes.Buffer
+	buf := h.buffers.Get().(*lineBuffers)
+	defer h.buffers.Put(buf)
+	b, values := &buf.line, &buf.values
+	b.Reset()
+	values.Reset()
 	add := func(a slog.Attr) bool {
 		if a.Value.Kind() == slog.KindLogValuer {
 			if s, ok := a.Value.Any().(sentence); ok {
-				appendValue(&values, s.line)
+				appendValue(values, s.line)
 				return true
 			}
 		}
@@ -80,8 +90,10 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 			if values.Len() > 0 {
 				values.WriteString(", ")
 			}
-			values.WriteString(h.group + a.Key + "=")
-			appendValue(&values, valueString(v))
+			values.WriteString(h.group)
+			values.WriteString(a.Key)
+			values.WriteByte('=')
+			appendValue(values, valueString(v))
 		}
 		return true
 	}
@@ -90,8 +102,10 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	}
 	r.Attrs(add)
 
-	b := new(bytes.Buffer)
-	fmt.Fprintf(b, "%s %s wasmta/%s[%d]: ", r.Time.Format("2006-01-02T15:04:05.000Z07:00"), h.host, program, h.pid)
+	b.Write(r.Time.AppendFormat(b.AvailableBuffer(), "2006-01-02T15:04:05.000Z07:00"))
+	for _, part := range [...]string{" ", h.host, " wasmta/", program, "[", h.pid, "]: "} {
+		b.WriteString(part)
+	}
 	if id != "" {
 		appendValue(b, id)
 		b.WriteString(": ")
