@@ -22,6 +22,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -289,6 +290,7 @@ func TestStoppedUnderLoadLosesAndDoublesNothing(t *testing.T) {
 
 func TestPeerGoesAwayAroundItsReply(t *testing.T) {
 	var before sync.Map
+	var drops atomic.Int64
 	var peer *mailtest.SMTP
 	peer = mailtest.ServeSMTP(t, mailtest.Script{Reply: func(c mailtest.Command) string {
 		if c.Verb != "." {
@@ -297,14 +299,17 @@ func TestPeerGoesAwayAroundItsReply(t *testing.T) {
 		if _, again := before.LoadOrStore("first", true); !again {
 			return mailtest.Disconnect // it took the message, and we never learn
 		}
-		time.AfterFunc(time.Millisecond, peer.Drop) // at once after its 250
+		time.AfterFunc(time.Millisecond, func() { peer.Drop(); drops.Add(1) }) // at once after its 250
 		return ""
 	}})
 	s := newServer(t, quick+routeTo("*", "smtp:"+peer.Addr), nil)
-	for range 20 {
+	for i := range 20 {
 		s.send("a@src.test", "b@dst.test")
+		// One after the other: Drop ends all connections, also one that waits for
+		// its 250, and that message would rightly be sent again.
+		eventually(t, 30*time.Second, "each message arrives", func() bool { return peer.Count() > i })
+		eventually(t, 30*time.Second, "the connection is dropped", func() bool { return drops.Load() >= int64(i) })
 	}
-	eventually(t, 30*time.Second, "20 messages arrive", func() bool { return peer.Count() >= 20 })
 	steady(t, 1500*time.Millisecond, "more than 20 messages arrived", func() bool { return peer.Count() == 20 })
 }
 

@@ -26,6 +26,7 @@ type Server struct {
 
 	stop chan struct{} // closed by Shutdown
 
+	serving   sync.WaitGroup // calls of Serve; added to under mu, unless draining
 	mu        sync.Mutex
 	listeners []net.Listener
 	sessions  map[*session]struct{}
@@ -64,7 +65,9 @@ func (s *Server) Serve(l net.Listener) error {
 		return l.Close()
 	}
 	s.listeners = append(s.listeners, l)
+	s.serving.Add(1)
 	s.mu.Unlock()
+	defer s.serving.Done()
 	err := s.engine.Serve(listener{l, s})
 	select {
 	case <-s.stop:
@@ -92,9 +95,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	defer s.cancel()
-	// Its error is ours, of ctx, or of closing a listener again. It does not
-	// know a session that was accepted a moment ago.
-	_ = s.engine.Shutdown(ctx)
+	// The engine has a Shutdown too, which counts its sessions while others
+	// still begin. We know ours; first let nobody accept any more.
+	s.serving.Wait()
 	if s.emptied(ctx.Done()) {
 		return nil
 	}
