@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
@@ -70,7 +71,7 @@ func TestGoGuest(t *testing.T) {
 	if !r.Go || len(r.Problems) > 0 || !slices.Equal(r.Hooks, []string{"mail", "rcpt"}) {
 		t.Errorf("report is %+v; want a Go guest with the hooks mail and rcpt and no problems", r)
 	}
-	p := load(t, e, hostapi.Spec{}, wasm)
+	p := load(t, e, hostapi.Spec{Limits: hostapi.Limits{Wall: time.Minute}}, wasm)
 	for word, want := range map[string]struct {
 		fault  hostapi.Fault
 		detail string
