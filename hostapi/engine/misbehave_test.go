@@ -110,7 +110,7 @@ func TestMisbehaviourCostsOneVerdict(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			e := newEngine(t, engine.Options{Interpreter: kind == "interpreter"})
 			spec := hostapi.Spec{Limits: hostapi.Limits{Wall: time.Minute}} // CPU ends first, on a busy machine too
-			if kind == "interpreter" { // some 20 times slower
+			if kind == "interpreter" {                                      // some 20 times slower
 				spec.Limits.CPU = 200 * time.Millisecond
 			}
 			for name, c := range misbehaviours() {
