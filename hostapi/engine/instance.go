@@ -261,6 +261,26 @@ func (i *instance) WallLeft() time.Duration {
 	return time.Until(i.deadline)
 }
 
+// waitMargin is the part of the wall time that is left to the guest after the
+// longest wait, at most maxWaitMargin.
+const (
+	waitMargin    = 10
+	maxWaitMargin = 250 * time.Millisecond
+)
+
+// Wait lets other guests run while f waits for something outside.
+func (i *instance) Wait(f func(ctx context.Context)) {
+	i.look()
+	ctx, cancel := context.WithDeadline(i.ctx.Context, i.deadline.Add(-min(i.wall/waitMargin, maxWaitMargin)))
+	defer cancel()
+	e := i.plugin.engine
+	e.release()
+	// The place comes back whatever the wait came to: those who have one give
+	// it back when their time is up.
+	defer func() { e.running <- struct{}{} }()
+	f(ctx)
+}
+
 // MemoryLimit is the most memory that the guest can have, in octets.
 func (i *instance) MemoryLimit() int64 { return i.plugin.memory }
 

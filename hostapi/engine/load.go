@@ -59,6 +59,7 @@ func (e *Engine) Load(ctx context.Context, spec hostapi.Spec, wasm []byte) (*Plu
 		p.Close()
 		return fail(StepProbe, err)
 	}
+	e.metrics.Commit(spec.Name, p.guest.Metrics)
 	e.plugins.Store(p, struct{}{})
 	return p, nil
 }
@@ -109,8 +110,14 @@ func (p *Plugin) authorise() error {
 			return fmt.Errorf("the grant attrs_read has %q; write \"plugin/key\" or \"plugin/*\"", a)
 		}
 	}
-	if m := missingCapability(&p.report); m != "" {
-		return fmt.Errorf("it imports from the module %q, which this server does not offer", m)
+	if err := ungranted(&p.report, &s.Grant); err != nil {
+		return err
+	}
+	var services hostapi.Services
+	if p.engine.opt.Services != nil {
+		if services, err = p.engine.opt.Services(*s); err != nil {
+			return err
+		}
 	}
 	p.generation, err = identity(p.report.Hash, s)
 	if err != nil {
@@ -127,6 +134,8 @@ func (p *Plugin) authorise() error {
 		Now:        time.Now,
 		Random:     rand.Reader,
 		Started:    p.engine.started,
+		Metrics:    p.engine.metrics.Begin(s.Name),
+		Services:   services,
 	}
 	return nil
 }

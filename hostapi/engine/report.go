@@ -5,10 +5,14 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/hostapi/engine/meter"
 )
@@ -136,12 +140,9 @@ func (r *Report) problem(s string) { r.Problems = append(r.Problems, s) }
 
 func quote(s string) string { return `"` + s + `"` }
 
-// capabilities names the modules of the contract that this server does not
-// offer yet.
-var capabilities = []string{"mta1_kv", "mta1_dns", "mta1_http", "mta1_crypto", "mta1_table", "mta1_event", "mta1_submit"}
-
-// checkImports tells what the module imports that it cannot have. Modules of
-// capabilities are a matter of authorisation and not of form.
+// checkImports tells what the module imports that it cannot have. Whether it
+// is granted is a matter of authorisation and not of form, and so is a module
+// of the contract that this server does not offer.
 func checkImports(m *meter.Module) []string {
 	var problems []string
 	known := signatures()
@@ -151,10 +152,10 @@ func checkImports(m *meter.Module) []string {
 			problems = append(problems, "it imports the "+i.Kind.String()+" "+name+"; a plugin may import functions only")
 			continue
 		}
-		if slices.Contains(capabilities, i.Module) {
+		functions, ok := known[i.Module]
+		if !ok && reserved(i.Module) {
 			continue
 		}
-		functions, ok := known[i.Module]
 		if !ok {
 			problems = append(problems, "it imports "+name+"; there is no such module: a plugin may import from "+abi.Module+", "+wasiModule+" and env.abort")
 			continue
@@ -171,14 +172,26 @@ func checkImports(m *meter.Module) []string {
 	return problems
 }
 
-// missingCapability is the first imported module that is not offered.
-func missingCapability(r *Report) string {
-	for _, m := range capabilities {
-		if _, ok := r.Imports[m]; ok {
-			return m
+// reserved tells whether the contract has a capability module of this name.
+func reserved(module string) bool {
+	found := module == abi.ModuleSubmit
+	abi.CapabilityModules(func(m string) { found = found || m == module })
+	return found
+}
+
+// ungranted says which capability modules r imports that g does not cover, and
+// what to do about each.
+func ungranted(r *Report, g *hostapi.Grant) error {
+	var faults []error
+	known := signatures()
+	for _, m := range slices.Sorted(maps.Keys(r.Imports)) {
+		if known[m] == nil {
+			faults = append(faults, fmt.Errorf("it imports from the module %q, which this server does not offer", m))
+		} else if line := g.Missing(m); line != "" {
+			faults = append(faults, fmt.Errorf("it imports from the module %q, which is not granted; add %s to its [plugin.grant]", m, line))
 		}
 	}
-	return ""
+	return errors.Join(faults...)
 }
 
 // goRuntime tells whether the module was made by the Go compiler.
