@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
@@ -60,6 +61,9 @@ type Guest struct {
 	Started    time.Time        // where the monotonic clock begins
 	Metrics    *MetricSet       // nil: there are none
 	Services
+
+	dnsWaiting atomic.Int32 // prefetches that run
+	httpRate   rate
 }
 
 // Line is one line that a plugin logged.
@@ -116,12 +120,15 @@ type Call struct {
 	last        string // line logged
 	used        usage
 	ends        []func() // called by End, to release what the call opened
+	dns         dnsCall
+	http        httpCall
+	digests     digests
 
 	scratch [256]byte
 }
 
 // usage counts the calls of capabilities since Begin.
-type usage struct{ kv, dns, http, events int }
+type usage struct{ kv, dns, events, signatures, passwords int }
 
 // NewCall makes the state for an instance of g.
 func NewCall(g *Guest, m Meter) *Call { return &Call{guest: g, meter: m} }
@@ -133,7 +140,7 @@ func (c *Call) Begin(name string, e *hook.Event) {
 	c.reply = nil
 	c.calls, c.lines, c.edits, c.rcptEdits, c.headerEdits, c.headerBytes = 0, 0, 0, 0, 0, 0
 	c.last = ""
-	c.used = usage{}
+	c.used, c.dns, c.http, c.digests = usage{}, dnsCall{}, httpCall{}, digests{}
 }
 
 // End forgets the event, which must not be kept after the call, and releases
@@ -199,7 +206,7 @@ func (c *Call) Count(name string) {
 // Functions are all functions: those of the core in the order of
 // abi.Functions, and those of the capabilities in that of abi.Capabilities.
 func Functions() []Function {
-	return slices.Concat(coreFunctions(), kvFunctions(), tableFunctions(), eventFunctions())
+	return slices.Concat(coreFunctions(), kvFunctions(), dnsFunctions(), httpFunctions(), cryptoFunctions(), tableFunctions(), eventFunctions())
 }
 
 func coreFunctions() []Function {

@@ -18,6 +18,13 @@ type Services struct {
 	Secrets  Secrets
 	Tables   Tables
 	Events   Events
+	// Passwords checks password hashes. The engine has one for all plugins.
+	Passwords Passwords
+}
+
+// Passwords checks a password against a hash: *password.Checker.
+type Passwords interface {
+	Check(ctx context.Context, hash, password []byte) (bool, error)
 }
 
 // KV is the memory of one plugin. It is safe for concurrent use, and every

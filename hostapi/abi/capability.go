@@ -29,8 +29,55 @@ const (
 	MetricHistogram int32 = 2
 )
 
+// Algorithms of mta1_crypto.
+const (
+	AlgSHA1      int32 = 1
+	AlgSHA256    int32 = 2
+	AlgSHA512    int32 = 3
+	AlgEd25519   int32 = 16 // PureEdDSA of what is given: for DKIM the SHA-256 (RFC 8463)
+	AlgRSA       int32 = 17 // PKCS #1 v1.5 of a SHA-256
+	AlgRSAPSS    int32 = 18 // PSS of a SHA-256
+	AlgECDSAP256 int32 = 19 // of a SHA-256; the signature is ASN.1
+)
+
+// Canonicalisation of digest_body (RFC 6376 3.4).
+const (
+	CanonRaw     int32 = 0
+	CanonSimple  int32 = 1
+	CanonRelaxed int32 = 2
+)
+
+// Methods of mta1_http.
+const (
+	HTTPGet    int32 = 1
+	HTTPHead   int32 = 2
+	HTTPPost   int32 = 3
+	HTTPPut    int32 = 4
+	HTTPDelete int32 = 5
+	HTTPPatch  int32 = 6
+)
+
+// What start_msg sends.
+const (
+	SendMessage int32 = 1
+	SendBody    int32 = 2
+	SendHeaders int32 = 3
+)
+
 // Limits of the capabilities. Those of calls are for one hook call.
 const (
+	MaxDNSCalls      = 30        // of query, prefetch and dnsbl for different questions
+	MaxDNSInFlight   = 8         // of prefetch
+	MaxHTTPCalls     = 4         // of start and start_msg
+	MaxHTTPOpen      = 2         // handles at a time
+	MaxHTTPRate      = 20        // in a second, of one plugin
+	MaxHTTPTime      = 10_000    // milliseconds, of one request
+	MaxHTTPRequest   = 256 << 10 // octets of a body that is given to start
+	MaxHTTPResponse  = 1 << 20   // octets of a body
+	MaxDigests       = 8         // handles at a time
+	MaxSignCalls     = 16
+	MaxPasswordCalls = 4
+
 	MaxKVCalls    = 64
 	MaxKVKey      = 512
 	MaxKVValue    = 64 << 10

@@ -18,6 +18,7 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/abi"
+	"github.com/wasmta/wasmta/hostapi/password"
 )
 
 // Options of an engine. The zero value works.
@@ -59,6 +60,7 @@ type Engine struct {
 	plugins      sync.Map      // *Plugin -> struct{}: those that may have idle instances
 	started      time.Time
 	metrics      hostapi.Metrics
+	passwords    *password.Checker
 }
 
 // New starts an engine. It takes some milliseconds to measure the machine.
@@ -68,6 +70,8 @@ func New(opt Options) (*Engine, error) {
 		defaults: defaults(),
 		running:  make(chan struct{}, 4*runtime.GOMAXPROCS(0)),
 		started:  time.Now(),
+		// Half the cores: mail goes on while passwords are checked.
+		passwords: password.NewChecker(runtime.GOMAXPROCS(0) / 2),
 	}
 	if e.opt.Log == nil {
 		e.opt.Log = func(hostapi.Line) {}
