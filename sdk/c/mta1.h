@@ -1,3 +1,39 @@
+/* mta1.h: plugins for wasmta in C and C++, ABI v1. README.md beside it begins
+ * from nothing; hostapi/abi/README.md is the contract.
+ *
+ *   #include "mta1.h"
+ *
+ *   MTA1_INIT { return 0; }
+ *
+ *   MTA1_HOOK(rcpt) {
+ *     if (mta1_is(mta1_rcpt_text(mta1_rcpt(), MTA1_RCPT_LOCAL), "nobody"))
+ *       return mta1_reject(550, "5.1.1", "there is no such mailbox");
+ *     return MTA1_CONTINUE;
+ *   }
+ *
+ * No library is needed, no allocator, and no start code. Everything is static:
+ * what a plugin does not use is not in it. Texts that the host gives live in a
+ * scratch buffer, those of a hook until it returns, those of MTA1_INIT for
+ * ever. An instance is called by one thread and serves one session.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MTA1_H
+#define MTA1_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef __wasm__
+#error "mta1.h is for the target wasm32: clang --target=wasm32"
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MTA1_EXPORT(name) __attribute__((export_name(#name), visibility("default")))
+#define MTA1_IMPORT(name) __attribute__((import_module("mta1"), import_name(#name)))
+
 /* The rest up to the end mark is generated from hostapi/abi: go run ./hostapi/abi/generate */
 #define MTA1_MAJOR 1
 #define MTA1_MINOR 0
@@ -275,3 +311,503 @@ MTA1_IMPORT(metric_add) int32_t mta1_host_metric_add(int32_t id, int64_t value);
 /* 1: this server has it and the plugin is granted it; 0: no */
 MTA1_IMPORT(feature) int32_t mta1_host_feature(int32_t id);
 /* End of what is generated. */
+
+/* --- texts --- */
+
+/* A text: octets that no NUL ends. ptr is NULL if there is none. */
+typedef struct mta1_str {
+  const char *ptr;
+  uint32_t len;
+} mta1_str;
+
+/* A list of texts; count is negative (an error code) if there is none. */
+typedef struct mta1_strs {
+  mta1_str *at;
+  int32_t count;
+} mta1_strs;
+
+static inline mta1_str mta1_sub(const char *ptr, uint32_t len) {
+  mta1_str s;
+  s.ptr = ptr;
+  s.len = len;
+  return s;
+}
+
+/* A C string as a text. */
+static inline mta1_str mta1_s(const char *z) {
+  uint32_t n = 0;
+  while (z[n]) n++;
+  return mta1_sub(z, n);
+}
+
+static inline char mta1_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
+
+static inline int mta1_eq(mta1_str a, mta1_str b) {
+  if (a.len != b.len) return 0;
+  for (uint32_t i = 0; i < a.len; i++)
+    if (a.ptr[i] != b.ptr[i]) return 0;
+  return 1;
+}
+
+/* As mta1_eq without regard to the case of ASCII letters. */
+static inline int mta1_eq_fold(mta1_str a, mta1_str b) {
+  if (a.len != b.len) return 0;
+  for (uint32_t i = 0; i < a.len; i++)
+    if (mta1_lower(a.ptr[i]) != mta1_lower(b.ptr[i])) return 0;
+  return 1;
+}
+
+static inline int mta1_is(mta1_str s, const char *z) { return mta1_eq(s, mta1_s(z)); }
+
+static inline int mta1_starts(mta1_str s, const char *z) {
+  mta1_str p = mta1_s(z);
+  return s.len >= p.len && mta1_eq(mta1_sub(s.ptr, p.len), p);
+}
+
+static inline int mta1_ends(mta1_str s, const char *z) {
+  mta1_str p = mta1_s(z);
+  return s.len >= p.len && mta1_eq(mta1_sub(s.ptr + (s.len - p.len), p.len), p);
+}
+
+/* Whether s is one of the list. */
+static inline int mta1_in(mta1_strs list, mta1_str s) {
+  for (int32_t i = 0; i < list.count; i++)
+    if (mta1_eq(list.at[i], s)) return 1;
+  return 0;
+}
+
+/* --- the scratch buffer --- */
+
+/* Its size in octets, to begin with: what does not fit makes the memory grow. */
+#ifndef MTA1_SCRATCH
+#define MTA1_SCRATCH 8192
+#endif
+
+static char mta1_first[MTA1_SCRATCH] __attribute__((aligned(8)));
+
+static struct {
+  char *base;
+  uint32_t cap, used, keep; /* keep: what MTA1_INIT read */
+} mta1_scratch = {mta1_first, MTA1_SCRATCH, 0, 0};
+
+/* Makes room for n octets behind what is used; 0 if there is no memory. What
+ * was read before stays where it is. */
+static inline int mta1_room(uint32_t n) {
+  if (n <= mta1_scratch.cap - mta1_scratch.used) return 1;
+  uint32_t cap = mta1_scratch.cap * 2 > n ? mta1_scratch.cap * 2 : n;
+  uint32_t pages = (uint32_t)(((uint64_t)cap + 65535) >> 16);
+  size_t at = __builtin_wasm_memory_grow(0, pages);
+  if (at == (size_t)-1) return 0;
+  mta1_scratch.base = (char *)(at << 16);
+  mta1_scratch.cap = pages << 16;
+  mta1_scratch.used = mta1_scratch.keep = 0;
+  return 1;
+}
+
+static inline char *mta1_free(void) { return mta1_scratch.base + mta1_scratch.used; }
+static inline uint32_t mta1_left(void) { return mta1_scratch.cap - mta1_scratch.used; }
+
+/* Takes n octets of the scratch buffer, aligned for anything; NULL: no memory. */
+static inline void *mta1_alloc(uint32_t n) {
+  uint32_t pad = (8 - (mta1_scratch.used & 7)) & 7;
+  if (n > UINT32_MAX - 8 || !mta1_room(n + pad)) return NULL;
+  mta1_scratch.used += (8 - (mta1_scratch.used & 7)) & 7;
+  char *p = mta1_free();
+  mta1_scratch.used += n;
+  return p;
+}
+
+/* Reads with the expression CALL, which uses mta1_free() and mta1_left(): once
+ * more if it does not fit. */
+#define MTA1_READ(CALL)                                        \
+  int32_t n = (CALL);                                          \
+  if (n > 0 && (uint32_t)n > mta1_left())                      \
+    n = mta1_room((uint32_t)n) ? (CALL) : MTA1_E_LIMIT;        \
+  if (n < 0 || (uint32_t)n > mta1_left()) return mta1_sub(NULL, 0); \
+  mta1_str s = mta1_sub(mta1_free(), (uint32_t)n);             \
+  mta1_scratch.used += (uint32_t)n;                            \
+  return s
+
+/* a and b in one text. */
+static inline mta1_str mta1_cat(mta1_str a, mta1_str b) {
+  char *p = a.len > UINT32_MAX - b.len ? NULL : (char *)mta1_alloc(a.len + b.len);
+  if (!p) return mta1_sub(NULL, 0);
+  for (uint32_t i = 0; i < a.len; i++) p[i] = a.ptr[i];
+  for (uint32_t i = 0; i < b.len; i++) p[a.len + i] = b.ptr[i];
+  return mta1_sub(p, a.len + b.len);
+}
+
+/* A number in decimal. */
+static inline mta1_str mta1_dec(int64_t v) {
+  char digits[20];
+  uint32_t n = 0;
+  uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+  do digits[n++] = (char)('0' + u % 10);
+  while (u /= 10);
+  char *p = (char *)mta1_alloc(n + 1);
+  if (!p) return mta1_sub(NULL, 0);
+  uint32_t k = 0;
+  if (v < 0) p[k++] = '-';
+  while (n) p[k++] = digits[--n];
+  return mta1_sub(p, k);
+}
+
+/* --- log --- */
+
+static inline void mta1_log_str(int32_t level, mta1_str s) { mta1_host_log(level, s.ptr, s.len); }
+static inline void mta1_log(int32_t level, const char *z) { mta1_log_str(level, mta1_s(z)); }
+
+/* For changes that the policy cannot do without: an error fails the plugin, so
+ * that its on_error is the verdict. */
+static inline void mta1_must(int32_t code) {
+  if (code >= 0) return;
+  mta1_log_str(MTA1_LOG_ERROR, mta1_cat(mta1_s("a change was refused: error "), mta1_dec(code)));
+  __builtin_trap();
+}
+
+/* --- verdicts: CONTINUE is MTA1_CONTINUE, and so on --- */
+
+static inline int32_t mta1_verdict(int32_t action, int32_t flags, int32_t code) {
+  return (int32_t)((uint32_t)code << 16 | (uint32_t)flags << 8 | (uint32_t)action);
+}
+
+/* Adds flags to a verdict: mta1_with(MTA1_CONTINUE, MTA1_DETACH_TX). */
+static inline int32_t mta1_with(int32_t verdict, int32_t flags) { return verdict | flags << 8; }
+
+/* "5.7.1" as a number; 0, the server's choice, if it is no enhanced code. */
+static inline int32_t mta1_enhanced(const char *z) {
+  uint32_t part[3] = {0, 0, 0}, i = 0, digits = 0;
+  if (!z) return 0;
+  for (; *z; z++) {
+    if (*z >= '0' && *z <= '9' && digits < 3) {
+      part[i] = part[i] * 10 + (uint32_t)(*z - '0');
+      digits++;
+    } else if (*z == '.' && digits && i < 2) {
+      i++;
+      digits = 0;
+    } else {
+      return 0;
+    }
+  }
+  return i == 2 && digits ? (int32_t)(part[0] << 20 | part[1] << 10 | part[2]) : 0;
+}
+
+/* A verdict with a reply. LF separates lines of the text. */
+static inline int32_t mta1_answer(int32_t action, int32_t code, const char *enhanced, mta1_str text) {
+  mta1_host_reply(code, mta1_enhanced(enhanced), text.ptr, text.len);
+  return mta1_verdict(action, 0, action == MTA1_ACCEPT ? 0 : code);
+}
+
+static inline int32_t mta1_reject(int32_t code, const char *enhanced, const char *text) {
+  return mta1_answer(MTA1_REJECT, code, enhanced, mta1_s(text));
+}
+static inline int32_t mta1_defer(int32_t code, const char *enhanced, const char *text) {
+  return mta1_answer(MTA1_DEFER, code, enhanced, mta1_s(text));
+}
+static inline int32_t mta1_drop(int32_t code, const char *enhanced, const char *text) {
+  return mta1_answer(MTA1_DROP, code, enhanced, mta1_s(text));
+}
+/* ACCEPT with a reply of its own, for commands that the server does not know. */
+static inline int32_t mta1_accept(int32_t code, const char *enhanced, const char *text) {
+  return mta1_answer(MTA1_ACCEPT, code, enhanced, mta1_s(text));
+}
+
+/* --- fields: MTA1_F_... --- */
+
+/* The text of a field; empty if it is not there, not granted, or not at this hook. */
+static inline mta1_str mta1_text(int32_t field) { MTA1_READ(mta1_host_get(field, mta1_free(), mta1_left())); }
+
+/* A number; 0 in those cases. */
+static inline int64_t mta1_number(int32_t field) {
+  int64_t v = mta1_host_get_num(field);
+  return v < 0 ? 0 : v;
+}
+
+static inline int32_t mta1_set(int32_t field, mta1_str s) { return mta1_host_set(field, s.ptr, s.len); }
+static inline int32_t mta1_set_number(int32_t field, int64_t v) { return mta1_host_set_num(field, v); }
+
+/* --- lists: MTA1_LIST_... and their fields --- */
+
+static inline mta1_str mta1_item(int32_t list, int32_t i, int32_t field) {
+  MTA1_READ(mta1_host_list_get(list, i, field, mta1_free(), mta1_left()));
+}
+static inline int32_t mta1_item_set(int32_t list, int32_t i, int32_t field, mta1_str s) {
+  return mta1_host_list_set(list, i, field, s.ptr, s.len);
+}
+
+/* --- recipients --- */
+
+/* The recipient that is asked about, as an index. Hook rcpt. */
+static inline int32_t mta1_rcpt(void) { return (int32_t)mta1_host_get_num(MTA1_F_CUR_RCPT); }
+static inline int32_t mta1_rcpt_count(void) {
+  int32_t n = mta1_host_list_len(MTA1_LIST_RCPT);
+  return n < 0 ? 0 : n;
+}
+static inline mta1_str mta1_rcpt_text(int32_t i, int32_t field) { return mta1_item(MTA1_LIST_RCPT, i, field); }
+static inline int32_t mta1_rcpt_set(int32_t i, mta1_str path) { return mta1_item_set(MTA1_LIST_RCPT, i, MTA1_RCPT_ADDR, path); }
+static inline int32_t mta1_rcpt_add(mta1_str path) { return mta1_host_list_insert(MTA1_LIST_RCPT, -1, path.ptr, path.len); }
+static inline int32_t mta1_rcpt_remove(int32_t i) { return mta1_host_list_remove(MTA1_LIST_RCPT, i); }
+
+/* --- header fields; names without regard to case --- */
+
+/* The index of the first field called name at or after from; negative: none. */
+static inline int32_t mta1_header_find(int32_t from, const char *name) {
+  mta1_str k = mta1_s(name);
+  return mta1_host_list_find(MTA1_LIST_HEADER, from, k.ptr, k.len);
+}
+
+/* The value of the first field called name, unfolded; ptr is NULL if there is none. */
+static inline mta1_str mta1_header(const char *name) {
+  int32_t i = mta1_header_find(0, name);
+  return i < 0 ? mta1_sub(NULL, 0) : mta1_item(MTA1_LIST_HEADER, i, MTA1_HEADER_VALUE);
+}
+
+/* Inserts a field before index; -1: at the end. */
+static inline int32_t mta1_header_insert(int32_t index, const char *name, mta1_str value) {
+  mta1_str f = mta1_cat(mta1_cat(mta1_s(name), mta1_s(": ")), value);
+  return f.ptr ? mta1_host_list_insert(MTA1_LIST_HEADER, index, f.ptr, f.len) : MTA1_E_LIMIT;
+}
+static inline int32_t mta1_header_add(const char *name, mta1_str value) { return mta1_header_insert(-1, name, value); }
+static inline int32_t mta1_header_prepend(const char *name, mta1_str value) { return mta1_header_insert(0, name, value); }
+
+static inline int32_t mta1_header_delete_from(int32_t i, const char *name) {
+  for (;;) {
+    i = mta1_header_find(i, name);
+    if (i < 0) return i == MTA1_E_NOT_FOUND ? 0 : i;
+    int32_t code = mta1_host_list_remove(MTA1_LIST_HEADER, i);
+    if (code < 0) return code;
+  }
+}
+
+/* Removes all fields called name. */
+static inline int32_t mta1_header_delete(const char *name) { return mta1_header_delete_from(0, name); }
+
+/* Gives name this one value: changes the first field, removes further ones, and
+ * appends a field if there is none. */
+static inline int32_t mta1_header_set(const char *name, mta1_str value) {
+  int32_t i = mta1_header_find(0, name);
+  if (i < 0) return mta1_header_add(name, value);
+  int32_t code = mta1_item_set(MTA1_LIST_HEADER, i, MTA1_HEADER_VALUE, value);
+  return code < 0 ? code : mta1_header_delete_from(i + 1, name);
+}
+
+/* --- attributes: MTA1_SCOPE_... --- */
+
+static inline mta1_str mta1_attr(int32_t scope, const char *key) {
+  mta1_str k = mta1_s(key);
+  MTA1_READ(mta1_host_attr_get(scope, k.ptr, k.len, mta1_free(), mta1_left()));
+}
+static inline int32_t mta1_attr_set(int32_t scope, const char *key, mta1_str value) {
+  mta1_str k = mta1_s(key);
+  return mta1_host_attr_set(scope, k.ptr, k.len, value.ptr, value.len);
+}
+static inline int32_t mta1_attr_delete(int32_t scope, const char *key) {
+  mta1_str k = mta1_s(key);
+  return mta1_host_attr_del(scope, k.ptr, k.len);
+}
+
+/* --- configuration: the table [plugin.config]; in MTA1_INIT --- */
+
+static int32_t mta1_config_error;
+
+static inline void mta1_config_fail(const char *key, const char *want) {
+  mta1_config_error = MTA1_E_INVAL;
+  mta1_log_str(MTA1_LOG_ERROR, mta1_cat(mta1_cat(mta1_s("config: "), mta1_s(key)), mta1_cat(mta1_s(" must be "), mta1_s(want))));
+}
+
+/* A value: a string as its text, anything else as JSON; ptr is NULL if it is
+ * missing. No key: the whole as JSON. */
+static inline mta1_str mta1_config(const char *key) {
+  mta1_str k = mta1_s(key);
+  MTA1_READ(mta1_host_config(k.ptr, k.len, mta1_free(), mta1_left()));
+}
+
+/* A whole number; def if it is missing. Anything else refuses the plugin. */
+static inline int64_t mta1_config_int(const char *key, int64_t def) {
+  mta1_str s = mta1_config(key);
+  uint32_t i = s.len && s.ptr[0] == '-' ? 1 : 0, first = i;
+  uint64_t v = 0;
+  if (!s.ptr) return def;
+  for (; i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '9' && i - first < 18; i++) v = v * 10 + (uint64_t)(s.ptr[i] - '0');
+  if (i == first || i != s.len) {
+    mta1_config_fail(key, "a whole number");
+    return def;
+  }
+  return first ? -(int64_t)v : (int64_t)v;
+}
+
+/* true or false; def if it is missing. Anything else refuses the plugin. */
+static inline int mta1_config_bool(const char *key, int def) {
+  mta1_str s = mta1_config(key);
+  if (!s.ptr) return def;
+  if (!mta1_is(s, "true") && !mta1_is(s, "false")) mta1_config_fail(key, "true or false");
+  return mta1_is(s, "true");
+}
+
+static inline int32_t mta1_hex4(const char *p) {
+  int32_t v = 0;
+  for (int i = 0; i < 4; i++) {
+    char c = mta1_lower(p[i]);
+    if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return -1;
+    v = v << 4 | (c <= '9' ? c - '0' : c - 'a' + 10);
+  }
+  return v;
+}
+
+/* Decodes a JSON string that begins behind its quote at *pp, in its own place,
+ * where it always fits. Returns the decoded length, or -1. */
+static inline int32_t mta1_json_string(char **pp, char *end) {
+  char *p = *pp, *out = p, *start = p;
+  while (p < end) {
+    char c = *p++;
+    if (c == '"') {
+      *pp = p;
+      return (int32_t)(out - start);
+    }
+    if ((unsigned char)c < ' ') return -1;
+    if (c != '\\') {
+      *out++ = c;
+      continue;
+    }
+    if (p == end) return -1;
+    c = *p++;
+    switch (c) {
+      case '"': case '\\': case '/': *out++ = c; continue;
+      case 'b': *out++ = '\b'; continue;
+      case 'f': *out++ = '\f'; continue;
+      case 'n': *out++ = '\n'; continue;
+      case 'r': *out++ = '\r'; continue;
+      case 't': *out++ = '\t'; continue;
+      case 'u': break;
+      default: return -1;
+    }
+    int32_t r = end - p >= 4 ? mta1_hex4(p) : -1;
+    if (r < 0) return -1;
+    p += 4;
+    if (r >= 0xd800 && r < 0xe000) { /* half a pair is U+FFFD */
+      int32_t low = r < 0xdc00 && end - p >= 6 && p[0] == '\\' && p[1] == 'u' ? mta1_hex4(p + 2) : -1;
+      if (low >= 0xdc00 && low < 0xe000) {
+        r = 0x10000 + ((r - 0xd800) << 10) + (low - 0xdc00);
+        p += 6;
+      } else {
+        r = 0xfffd;
+      }
+    }
+    if (r < 0x80) {
+      *out++ = (char)r;
+      continue;
+    }
+    if (r < 0x800) {
+      *out++ = (char)(0xc0 | r >> 6);
+    } else {
+      if (r < 0x10000) {
+        *out++ = (char)(0xe0 | r >> 12);
+      } else {
+        *out++ = (char)(0xf0 | r >> 18);
+        *out++ = (char)(0x80 | (r >> 12 & 0x3f));
+      }
+      *out++ = (char)(0x80 | (r >> 6 & 0x3f));
+    }
+    *out++ = (char)(0x80 | (r & 0x3f));
+  }
+  return -1;
+}
+
+/* Whether c comes next in a JSON text, after blanks. */
+static inline int mta1_json_next(char **p, char *end, char c) {
+  while (*p < end && (**p == ' ' || **p == '\t' || **p == '\n' || **p == '\r')) ++*p;
+  if (*p == end || **p != c) return 0;
+  ++*p;
+  return 1;
+}
+
+/* A list of strings; empty if it is missing. Anything else refuses the plugin. */
+static inline mta1_strs mta1_config_strings(const char *key) {
+  mta1_str s = mta1_config(key);
+  mta1_strs list = {NULL, 0};
+  if (!s.ptr) return list;
+  uint32_t most = 1; /* no more items than commas, and one */
+  for (uint32_t i = 0; i < s.len; i++) most += s.ptr[i] == ',';
+  char *p = (char *)(uintptr_t)s.ptr, *end = p + s.len; /* it lies in the scratch buffer: it is ours */
+  mta1_str *at = most > (1u << 24) ? NULL : (mta1_str *)mta1_alloc(most * (uint32_t)sizeof(mta1_str));
+  int ok = at && mta1_json_next(&p, end, '['), first = 1;
+  while (ok && !mta1_json_next(&p, end, ']')) {
+    int32_t n = -1;
+    char *text = NULL;
+    if ((first || mta1_json_next(&p, end, ',')) && mta1_json_next(&p, end, '"')) {
+      text = p;
+      n = mta1_json_string(&p, end);
+    }
+    if (n < 0) ok = 0;
+    else at[list.count++] = mta1_sub(text, (uint32_t)n);
+    first = 0;
+  }
+  if (!ok || p != end) {
+    mta1_config_fail(key, "a list of strings");
+    list.count = 0;
+    return list;
+  }
+  list.at = at;
+  return list;
+}
+
+/* --- the rest --- */
+
+/* Octets of the body from off on; 0 at the end, negative: an error code. */
+static inline int32_t mta1_body_read(int64_t off, void *buf, uint32_t cap) { return mta1_host_body_read(off, buf, cap); }
+
+static inline int64_t mta1_now_ms(void) { return mta1_host_now_ms(); }
+
+/* --- exports --- */
+
+/* MTA1_INIT { ...; return 0; } reads the configuration. Another result than 0
+ * refuses the plugin, and so does a value of the wrong type. */
+#define MTA1_INIT                                                       \
+  static int32_t mta1_init_body(void);                                  \
+  MTA1_EXPORT(mta1_init) int32_t mta1_init(void) {                      \
+    int32_t code = mta1_init_body();                                    \
+    mta1_scratch.keep = mta1_scratch.used;                              \
+    return code ? code : mta1_config_error;                             \
+  }                                                                     \
+  static int32_t mta1_init_body(void)
+
+/* MTA1_HOOK(rcpt) { ...; return MTA1_CONTINUE; } subscribes to a hook. */
+#define MTA1_HOOK(name)                                                 \
+  static int32_t mta1_hook_##name(void);                                \
+  MTA1_EXPORT(mta1_on_##name) int32_t mta1_on_##name(void) {            \
+    mta1_scratch.used = mta1_scratch.keep;                              \
+    return mta1_hook_##name();                                          \
+  }                                                                     \
+  static int32_t mta1_hook_##name(void)
+
+/* --- what the compiler may call although no library is there --- */
+
+#ifndef __wasi__
+__attribute__((weak, no_builtin)) void *memcpy(void *to, const void *from, size_t n) {
+  for (size_t i = 0; i < n; i++) ((char *)to)[i] = ((const char *)from)[i];
+  return to;
+}
+__attribute__((weak, no_builtin)) void *memmove(void *to, const void *from, size_t n) {
+  if ((uintptr_t)to <= (uintptr_t)from) {
+    for (size_t i = 0; i < n; i++) ((char *)to)[i] = ((const char *)from)[i];
+  } else {
+    while (n--) ((char *)to)[n] = ((const char *)from)[n];
+  }
+  return to;
+}
+__attribute__((weak, no_builtin)) void *memset(void *to, int c, size_t n) {
+  for (size_t i = 0; i < n; i++) ((char *)to)[i] = (char)c;
+  return to;
+}
+__attribute__((weak, no_builtin)) int memcmp(const void *a, const void *b, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (((const unsigned char *)a)[i] != ((const unsigned char *)b)[i]) return ((const unsigned char *)a)[i] - ((const unsigned char *)b)[i];
+  return 0;
+}
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MTA1_H */

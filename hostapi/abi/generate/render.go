@@ -109,7 +109,7 @@ func renderRust(c *contract) []byte {
 		})
 		p.line("}\n")
 	}
-	p.line("/// The functions of the host. Results below zero are [code]s.")
+	p.line("// The functions of the host. Results below zero are codes.")
 	p.line(`#[cfg(target_arch = "wasm32")]`)
 	p.line("#[link(wasm_import_module = %q)]", c.module)
 	p.line(`extern "C" {`)

@@ -310,7 +310,7 @@ pub mod max {
     pub const ATTRS: usize = 1000;
 }
 
-/// The functions of the host. Results below zero are [code]s.
+// The functions of the host. Results below zero are codes.
 #[cfg(target_arch = "wasm32")]
 #[link(wasm_import_module = "mta1")]
 extern "C" {
