@@ -1,7 +1,10 @@
 package operator
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +23,7 @@ var (
 	_ hostapi.Tables  = (*Tables)(nil)
 	_ hostapi.Secrets = (*Secrets)(nil)
 	_ hostapi.Events  = (*Sinks)(nil)
+	_ hostapi.Keys    = (*Keys)(nil)
 )
 
 func file(t testing.TB, name, content string) string {
@@ -191,6 +195,43 @@ func TestApplyIsAllOrNothingAndCanBeUndone(t *testing.T) {
 	for _, bad := range []SecretSpec{{Name: "e"}, {Name: "e", File: file(t, "e", "\n")}, {Name: "e", File: "/nonexistent"}, {Name: "e", File: file(t, "l", long(MaxSecret+1))}} {
 		if _, err := s.Apply([]SecretSpec{bad}); err == nil || !strings.Contains(err.Error(), `"e"`) {
 			t.Errorf("%.60v: %v", bad, err)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	var k Keys
+	if _, err := k.Signer("a"); !errors.Is(err, abi.NotFound) {
+		t.Errorf("%v", err)
+	}
+	if _, err := k.Apply([]KeySpec{{"a", file(t, "a", block)}, {"h", file(t, "h", "hush\n")}}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := k.Signer("a"); err != nil || !private.Public().(ed25519.PublicKey).Equal(s.Public()) {
+		t.Errorf("%v", err)
+	}
+	if s, err := k.Secret("h"); err != nil || string(s) != "hush" {
+		t.Errorf("%q %v", s, err)
+	}
+	// One is not the other.
+	if _, err := k.Secret("a"); !errors.Is(err, abi.NotFound) {
+		t.Errorf("%v", err)
+	}
+	if _, err := k.Signer("h"); !errors.Is(err, abi.NotFound) {
+		t.Errorf("%v", err)
+	}
+	for _, bad := range []string{"", "\n", block[:40], block + block, strings.ReplaceAll(block, "PRIVATE", "PUBLIC"), strings.Replace(block, "M", "!", 3)} {
+		if _, err := k.Apply([]KeySpec{{"b", file(t, "b", bad)}}); err == nil || !strings.Contains(err.Error(), `key "b"`) {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }

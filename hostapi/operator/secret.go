@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -31,7 +30,7 @@ func (s *Secrets) Apply(specs []SecretSpec) (undo func(), err error) {
 				faults = append(faults, fmt.Errorf("secret %q: %w", x.Name, err))
 				continue
 			}
-			v = bytes.TrimSuffix(bytes.TrimSuffix(v, []byte("\n")), []byte("\r"))
+			v = trimLineEnd(v)
 		}
 		if len(v) == 0 {
 			faults = append(faults, fmt.Errorf("secret %q is empty", x.Name))
