@@ -55,6 +55,32 @@ var languages = []language{
 			"-C", "link-arg=-zstack-size=65536", "--extern", "wasmta="+lib, "-o", b.out(), filepath.Join("rust", example, "src", "lib.rs"))...)
 		return b.result()
 	}},
+	{"assemblyscript", func(b *builder, example string) []byte {
+		asc := b.tool("asc")
+		sdk, err := filepath.Abs("../sdk/assemblyscript")
+		if err != nil {
+			b.Fatal(err)
+		}
+		packages := b.TempDir() // where npm would put @wasmta/sdk
+		if err := errors.Join(os.Mkdir(filepath.Join(packages, "@wasmta"), 0o755), os.Symlink(sdk, filepath.Join(packages, "@wasmta", "sdk"))); err != nil {
+			b.Fatal(err)
+		}
+		b.run("assemblyscript", asc, filepath.Join(example, "index.ts"), "--path", packages, "--outFile", b.out())
+		return b.result()
+	}},
+	{"zig", func(b *builder, example string) []byte {
+		zig := b.tool("zig")
+		b.run(filepath.Join("zig", example), zig, "build", "--cache-dir", b.cache("zig"), "--global-cache-dir", b.cache("zig"), "--prefix", b.cache("zig-out"))
+		wasm, err := os.ReadFile(filepath.Join(b.cache("zig-out"), "lib", example+".wasm"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return wasm
+	}},
+	{"wat", func(b *builder, example string) []byte {
+		b.run("wat", b.tool("wat2wasm"), example+".wat", "-o", b.out())
+		return b.result()
+	}},
 }
 
 const rustTarget = "wasm32-unknown-unknown"

@@ -15,11 +15,7 @@ export function mta1_init(): i32 {
 export function mta1_on_message(): i32 {
   must(headers.remove("X-Spam-Flag")); // nobody outside says what is spam here
   const subject = headers.get("Subject");
-  if (headers.has("Subject") && !subject.startsWith(tag)) {
-    // Not must: 8-bit text cannot be written without SMTPUTF8, and such a
-    // Subject stays as it is.
-    headers.set("Subject", tag + subject);
-  }
+  if (!subject.startsWith(tag)) must(headers.set("Subject", tag + subject));
   must(headers.prepend("X-Policy", "checked by wasmta"));
   return CONTINUE;
 }

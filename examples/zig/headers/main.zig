@@ -16,12 +16,9 @@ const tag = "[list] ";
 /// the configuration is the verdict.
 fn message() !mta.Verdict {
     try mta.headers.remove("X-Spam-Flag"); // nobody outside says what is spam here
-    if (mta.headers.get("Subject")) |subject| {
-        if (!std.mem.startsWith(u8, subject, tag)) {
-            // 8-bit text cannot be written without SMTPUTF8; such a Subject
-            // stays as it is.
-            mta.headers.set("Subject", mta.join(&.{ tag, subject })) catch {};
-        }
+    const subject = mta.headers.get("Subject") orelse "";
+    if (!std.mem.startsWith(u8, subject, tag)) {
+        try mta.headers.set("Subject", mta.join(&.{ tag, subject }));
     }
     try mta.headers.prepend("X-Policy", "checked by wasmta");
     return mta.CONTINUE;

@@ -19,7 +19,6 @@ var next_hop: []const u8 = "";
 fn init() void {
     partner = mta.config.string("partner") orelse "";
     next_hop = mta.config.string("next_hop") orelse "";
-    if (partner.len == 0 or next_hop.len == 0) mta.config.mistake("partner and next_hop must be set");
 }
 
 /// Asked when recipients of one domain are due and nobody has said yet where
