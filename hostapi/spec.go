@@ -19,6 +19,9 @@ type Spec struct {
 	Config    json.RawMessage // handed to the plugin; {} if there is none
 	Grant     Grant
 	Limits    Limits
+
+	OnErrorGiven bool            // the operator chose OnError; otherwise a manifest may
+	Manifest     json.RawMessage // that lies beside Module, with the hash of what it is for; nil: none
 }
 
 // Access is how far a grant reaches.

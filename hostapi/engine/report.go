@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/hostapi/engine/meter"
+	"github.com/wasmta/wasmta/hostapi/manifest"
 )
 
 // Report is what a module's binary shows of itself.
@@ -31,9 +30,13 @@ type Report struct {
 	Go         bool                `json:"go"`                  // carries Go's runtime
 	Unknown    []string            `json:"unknown_exports,omitempty"`
 	Manifest   json.RawMessage     `json:"manifest,omitempty"`
+	Asks       []string            `json:"asks"`               // lines of [plugin.grant]: by its manifest, or as far as its imports tell
+	Optional   []string            `json:"optional,omitempty"` // import modules that it can do without
 	Problems   []string            `json:"problems,omitempty"` // why it would not be loaded
 	hooks      hook.StageSet
 	initialize bool
+	manifest   *manifest.Manifest
+	imports    []meter.Import
 }
 
 // MemoryReport is the memory a module declares, in pages of 64 KiB.
@@ -56,6 +59,8 @@ func Inspect(wasm []byte) (Report, error) {
 		Hooks:     []string{},
 		Imports:   map[string][]string{},
 		Functions: m.Functions,
+		Asks:      []string{},
+		imports:   m.Imports,
 	}
 	for _, i := range m.Imports {
 		r.Imports[i.Module] = append(r.Imports[i.Module], i.Name)
@@ -71,14 +76,37 @@ func Inspect(wasm []byte) (Report, error) {
 		r.Toolchain = producers(data)
 	}
 	r.Go = goRuntime(&m, r.Toolchain)
-	if data, ok := m.CustomData(abi.ManifestSection); ok && json.Valid(data) {
-		r.Manifest = slices.Clone(data)
-	}
+	r.readManifest(&m)
 	if r.Go && r.ABI != "" && !r.initialize {
 		r.problem("it was built as a program; build it with -buildmode=c-shared")
 	}
 	r.Problems = append(r.Problems, checkImports(&m)...)
 	return r, nil
+}
+
+// readManifest reads the manifest in the module, if there is one, and what it
+// asks for.
+func (r *Report) readManifest(m *meter.Module) {
+	data, ok := m.CustomData(abi.ManifestSection)
+	if !ok {
+		var none hostapi.Grant
+		for _, module := range slices.Sorted(maps.Keys(r.Imports)) {
+			if line := none.Missing(module); line != "" {
+				r.Asks = append(r.Asks, line)
+			}
+		}
+		return
+	}
+	parsed, err := manifest.Parse(data)
+	if err == nil {
+		r.manifest, r.Manifest = parsed, slices.Clone(data)
+		r.Asks = append(r.Asks, manifest.Lines(parsed.Asks())...)
+		r.Optional = parsed.Capabilities.Optional
+		err = parsed.Fits(r.Hooks, r.Selftest)
+	}
+	if err != nil {
+		r.problem("in its section " + abi.ManifestSection + ": " + oneLine(err.Error()))
+	}
 }
 
 // exports sorts the exports into hooks and the rest.
@@ -177,21 +205,6 @@ func reserved(module string) bool {
 	found := module == abi.ModuleSubmit
 	abi.CapabilityModules(func(m string) { found = found || m == module })
 	return found
-}
-
-// ungranted says which capability modules r imports that g does not cover, and
-// what to do about each.
-func ungranted(r *Report, g *hostapi.Grant) error {
-	var faults []error
-	known := signatures()
-	for _, m := range slices.Sorted(maps.Keys(r.Imports)) {
-		if known[m] == nil {
-			faults = append(faults, fmt.Errorf("it imports from the module %q, which this server does not offer", m))
-		} else if line := g.Missing(m); line != "" {
-			faults = append(faults, fmt.Errorf("it imports from the module %q, which is not granted; add %s to its [plugin.grant]", m, line))
-		}
-	}
-	return errors.Join(faults...)
 }
 
 // goRuntime tells whether the module was made by the Go compiler.
