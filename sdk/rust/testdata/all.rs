@@ -50,8 +50,7 @@ fn rcpt(s: &Session) -> Result<Verdict> {
     match r.local().octets() {
         b"later" => return Ok(s.defer(450, "4.7.1", "come again")),
         b"drop" => return Ok(s.drop(421, "4.7.0", "two\nlines")),
-        b"panic" => panic!(),
-        b"error" => s.set_size_limit(-1)?,
+        b"must" => s.set_size_limit(-1)?,
         _ => {}
     }
     r.set_forward_path(s.concat(&[&r.local(), &"@new.test"]))?;
