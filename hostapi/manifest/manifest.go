@@ -16,6 +16,7 @@ import (
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/abi"
+	"github.com/wasmta/wasmta/hostapi/outbound"
 )
 
 // MaxSize is the largest manifest that is read, in octets.
@@ -177,8 +178,8 @@ func (c *Capabilities) check() error {
 		return errors.New(`capabilities: dns: it needs zones, such as zones = ["*"]`)
 	}
 	for _, h := range c.HTTP {
-		if err := checkURL(h.URL); err != nil {
-			return err
+		if _, err := outbound.ParsePlace(h.URL); err != nil {
+			return fmt.Errorf("capabilities: http: url = %w", err)
 		}
 	}
 	for _, o := range c.Optional {

@@ -91,7 +91,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"name = \"x\"\nhooks = []\n[capabilities]\noptional = [\"http\"]":            "mta1_http",
 		"name = \"x\"\nhooks = []\n[[capabilities.http]]\nurl = \"ftp://x\"":         "ftp://x",
 		"name = \"x\"\nhooks = []\n[[capabilities.http]]\nurl = \"http://u@x\"":      "http://u@x",
-		"name = \"x\"\nhooks = []\n[[capabilities.http]]\nurl = \"http://x/a/../b\"": "dots",
+		"name = \"x\"\nhooks = []\n[[capabilities.http]]\nurl = \"http://x/a/../b\"": "is not accepted",
 		"name = \"x\"\nhooks = []\n[config_schema]\npatern = \"x\"":                  "patern",
 		strings.Repeat("#", MaxSize+1):                                               "the limit is",
 	} {

@@ -1,14 +1,13 @@
 package manifest
 
 import (
-	"cmp"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/wasmta/wasmta/hostapi"
+	"github.com/wasmta/wasmta/hostapi/outbound"
 )
 
 // Asks are the rights that the plugin asks for, as a grant.
@@ -191,13 +190,9 @@ func methods(h hostapi.HTTPGrant) []string {
 
 // urlCovers: the same scheme, host and port, and a path at or below.
 func urlCovers(wide, narrow string) bool {
-	w, err1 := url.Parse(wide)
-	n, err2 := url.Parse(narrow)
-	if err1 != nil || err2 != nil || w.Scheme != n.Scheme || !strings.EqualFold(w.Host, n.Host) {
-		return false
-	}
-	wp, np := cmp.Or(w.EscapedPath(), "/"), cmp.Or(n.EscapedPath(), "/")
-	return wp == np || strings.HasPrefix(np, strings.TrimSuffix(wp, "/")+"/")
+	w, err1 := outbound.ParsePlace(wide)
+	n, err2 := outbound.ParseURL(narrow)
+	return err1 == nil && err2 == nil && w.Covers(n)
 }
 
 // httpCovers tells whether wide gives all that narrow asks for.
@@ -218,14 +213,4 @@ func commonHTTP(asked, granted hostapi.HTTPGrant) (hostapi.HTTPGrant, bool) {
 		return h, false
 	}
 	return h, len(h.Methods) > 0
-}
-
-// checkURL tells what is wrong with the address of an http capability.
-func checkURL(s string) error {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-		slices.Contains(strings.Split(u.Path, "/"), "..") || slices.Contains(strings.Split(u.Path, "/"), ".") {
-		return fmt.Errorf("capabilities: http: url = %q: write https://host/path, without user, query and dots", s)
-	}
-	return nil
 }
