@@ -566,7 +566,117 @@ export namespace Feature {
   export const EVENT: i32 = 21;
 }
 
-/** Limits of one hook call. */
+/** Flags of mta1_kv. */
+export namespace KvFlag {
+  /** set: only if there is no value */
+  // @ts-ignore: decorator
+  @inline
+  export const IF_ABSENT: i32 = 1;
+  /** set: only if there is one */
+  // @ts-ignore: decorator
+  @inline
+  export const IF_PRESENT: i32 = 2;
+  /** set: on disk before the call returns */
+  // @ts-ignore: decorator
+  @inline
+  export const SYNC: i32 = 4;
+  /** incr: give an existing counter the TTL anew */
+  // @ts-ignore: decorator
+  @inline
+  export const REFRESH: i32 = 1;
+}
+
+/** Kinds of metrics. */
+export namespace Metric {
+  // @ts-ignore: decorator
+  @inline
+  export const COUNTER: i32 = 0;
+  // @ts-ignore: decorator
+  @inline
+  export const GAUGE: i32 = 1;
+  // @ts-ignore: decorator
+  @inline
+  export const HISTOGRAM: i32 = 2;
+}
+
+/** Algorithms of mta1_crypto. */
+export namespace Alg {
+  // @ts-ignore: decorator
+  @inline
+  export const SHA1: i32 = 1;
+  // @ts-ignore: decorator
+  @inline
+  export const SHA256: i32 = 2;
+  // @ts-ignore: decorator
+  @inline
+  export const SHA512: i32 = 3;
+  /** PureEdDSA of what is given: for DKIM the SHA-256 (RFC 8463) */
+  // @ts-ignore: decorator
+  @inline
+  export const ED25519: i32 = 16;
+  /** PKCS #1 v1.5 of a SHA-256 */
+  // @ts-ignore: decorator
+  @inline
+  export const RSA: i32 = 17;
+  /** PSS of a SHA-256 */
+  // @ts-ignore: decorator
+  @inline
+  export const RSAPSS: i32 = 18;
+  /** of a SHA-256; the signature is ASN.1 */
+  // @ts-ignore: decorator
+  @inline
+  export const ECDSAP256: i32 = 19;
+}
+
+/** Canonicalisations of a body (RFC 6376 3.4), for digest_body. */
+export namespace Canon {
+  // @ts-ignore: decorator
+  @inline
+  export const RAW: i32 = 0;
+  // @ts-ignore: decorator
+  @inline
+  export const SIMPLE: i32 = 1;
+  // @ts-ignore: decorator
+  @inline
+  export const RELAXED: i32 = 2;
+}
+
+/** Methods of mta1_http. */
+export namespace Method {
+  // @ts-ignore: decorator
+  @inline
+  export const GET: i32 = 1;
+  // @ts-ignore: decorator
+  @inline
+  export const HEAD: i32 = 2;
+  // @ts-ignore: decorator
+  @inline
+  export const POST: i32 = 3;
+  // @ts-ignore: decorator
+  @inline
+  export const PUT: i32 = 4;
+  // @ts-ignore: decorator
+  @inline
+  export const DELETE: i32 = 5;
+  // @ts-ignore: decorator
+  @inline
+  export const PATCH: i32 = 6;
+}
+
+/** What start_msg of mta1_http sends. */
+export namespace Send {
+  // @ts-ignore: decorator
+  @inline
+  export const MESSAGE: i32 = 1;
+  // @ts-ignore: decorator
+  @inline
+  export const BODY: i32 = 2;
+  // @ts-ignore: decorator
+  @inline
+  export const HEADERS: i32 = 3;
+}
+
+/** Limits, most of them of one hook call. */
 export namespace Max {
   // @ts-ignore: decorator
   @inline
@@ -605,6 +715,77 @@ export namespace Max {
   // @ts-ignore: decorator
   @inline
   export const ATTRS: i32 = 1000;
+  /** of query, prefetch and dnsbl for different questions */
+  // @ts-ignore: decorator
+  @inline
+  export const DNS_CALLS: i32 = 30;
+  /** of prefetch */
+  // @ts-ignore: decorator
+  @inline
+  export const DNS_IN_FLIGHT: i32 = 8;
+  /** of start and start_msg */
+  // @ts-ignore: decorator
+  @inline
+  export const HTTP_CALLS: i32 = 4;
+  /** handles at a time */
+  // @ts-ignore: decorator
+  @inline
+  export const HTTP_OPEN: i32 = 2;
+  /** in a second, of one plugin */
+  // @ts-ignore: decorator
+  @inline
+  export const HTTP_RATE: i32 = 20;
+  /** milliseconds, of one request */
+  // @ts-ignore: decorator
+  @inline
+  export const HTTP_TIME: i32 = 10000;
+  /** octets of a body that is given to start */
+  // @ts-ignore: decorator
+  @inline
+  export const HTTP_REQUEST: i32 = 262144;
+  /** octets of a body */
+  // @ts-ignore: decorator
+  @inline
+  export const HTTP_RESPONSE: i32 = 1048576;
+  /** handles at a time */
+  // @ts-ignore: decorator
+  @inline
+  export const DIGESTS: i32 = 8;
+  // @ts-ignore: decorator
+  @inline
+  export const SIGN_CALLS: i32 = 16;
+  // @ts-ignore: decorator
+  @inline
+  export const PASSWORD_CALLS: i32 = 4;
+  // @ts-ignore: decorator
+  @inline
+  export const KV_CALLS: i32 = 64;
+  // @ts-ignore: decorator
+  @inline
+  export const KV_KEY: i32 = 512;
+  // @ts-ignore: decorator
+  @inline
+  export const KV_VALUE: i32 = 65536;
+  /** of one plugin */
+  // @ts-ignore: decorator
+  @inline
+  export const KV_KEYS: i32 = 1000000;
+  // @ts-ignore: decorator
+  @inline
+  export const EVENT_CALLS: i32 = 16;
+  // @ts-ignore: decorator
+  @inline
+  export const EVENT: i32 = 65536;
+  // @ts-ignore: decorator
+  @inline
+  export const TOPIC: i32 = 64;
+  /** of one plugin */
+  // @ts-ignore: decorator
+  @inline
+  export const METRICS: i32 = 64;
+  // @ts-ignore: decorator
+  @inline
+  export const METRIC_NAME: i32 = 64;
 }
 
 // The functions of the host. Results below zero are those of Code.
@@ -748,3 +929,119 @@ export declare function host_metric_add(id: i32, value: i64): i32;
 // @ts-ignore: decorator
 @external("mta1", "feature")
 export declare function host_feature(id: i32): i32;
+
+// The module mta1_kv; needs its grant.
+
+// @ts-ignore: decorator
+@external("mta1_kv", "get")
+export declare function kv_get(key: usize, klen: i32, buf: usize, cap: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_kv", "set")
+export declare function kv_set(key: usize, klen: i32, val: usize, vlen: i32, ttl_ms: i64, flags: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_kv", "del")
+export declare function kv_del(key: usize, klen: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_kv", "incr")
+export declare function kv_incr(key: usize, klen: i32, delta: i64, ttl_ms: i64, flags: i32): i64;
+
+// @ts-ignore: decorator
+@external("mta1_kv", "take")
+export declare function kv_take(key: usize, klen: i32, cost: i32, burst: i32, per_sec_milli: i64): i64;
+
+// @ts-ignore: decorator
+@external("mta1_kv", "cas")
+export declare function kv_cas(key: usize, klen: i32, old: usize, olen: i32, new_: usize, nlen: i32, ttl_ms: i64): i32;
+
+// The module mta1_dns; needs its grant.
+
+// @ts-ignore: decorator
+@external("mta1_dns", "prefetch")
+export declare function dns_prefetch(type_: i32, name: usize, nlen: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_dns", "query")
+export declare function dns_query(type_: i32, name: usize, nlen: i32, buf: usize, cap: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_dns", "dnsbl")
+export declare function dns_dnsbl(zone: usize, zlen: i32, ip: usize, iplen: i32, out4: usize): i32;
+
+// The module mta1_http; needs its grant.
+
+// @ts-ignore: decorator
+@external("mta1_http", "start")
+export declare function http_start(method: i32, url: usize, ulen: i32, hdr: usize, hlen: i32, body: usize, blen: i32, timeout_ms: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_http", "start_msg")
+export declare function http_start_msg(url: usize, ulen: i32, hdr: usize, hlen: i32, what: i32, timeout_ms: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_http", "wait")
+export declare function http_wait(handle: i32, timeout_ms: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_http", "header")
+export declare function http_header(handle: i32, name: usize, nlen: i32, buf: usize, cap: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_http", "read")
+export declare function http_read(handle: i32, buf: usize, cap: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_http", "close")
+export declare function http_close(handle: i32): i32;
+
+// The module mta1_crypto; needs its grant.
+
+// @ts-ignore: decorator
+@external("mta1_crypto", "digest")
+export declare function crypto_digest(alg: i32, ptr: usize, len: i32, out: usize, cap: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_crypto", "digest_open")
+export declare function crypto_digest_open(alg: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_crypto", "digest_update")
+export declare function crypto_digest_update(h: i32, ptr: usize, len: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_crypto", "digest_body")
+export declare function crypto_digest_body(h: i32, off: i64, len: i64, canon: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_crypto", "digest_final")
+export declare function crypto_digest_final(h: i32, out: usize, cap: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_crypto", "verify")
+export declare function crypto_verify(alg: i32, key: usize, klen: i32, sig: usize, slen: i32, dig: usize, dlen: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_crypto", "sign")
+export declare function crypto_sign(keyname: usize, nlen: i32, alg: i32, dig: usize, dlen: i32, out: usize, cap: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_crypto", "hmac")
+export declare function crypto_hmac(keyname: usize, nlen: i32, alg: i32, ptr: usize, len: i32, out: usize, cap: i32): i32;
+
+// @ts-ignore: decorator
+@external("mta1_crypto", "password_verify")
+export declare function crypto_password_verify(hash: usize, hlen: i32, pw: usize, pwlen: i32): i32;
+
+// The module mta1_table; needs its grant.
+
+// @ts-ignore: decorator
+@external("mta1_table", "lookup")
+export declare function table_lookup(table: usize, tlen: i32, key: usize, klen: i32, buf: usize, cap: i32): i32;
+
+// The module mta1_event; needs its grant.
+
+// @ts-ignore: decorator
+@external("mta1_event", "emit")
+export declare function event_emit(topic: usize, tlen: i32, data: usize, dlen: i32): i32;

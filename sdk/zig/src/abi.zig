@@ -290,7 +290,65 @@ pub const Feature = struct {
     pub const EVENT: i32 = 21;
 };
 
-/// Limits of one hook call.
+/// Flags of mta1_kv.
+pub const KvFlag = struct {
+    /// set: only if there is no value
+    pub const IF_ABSENT: i32 = 1;
+    /// set: only if there is one
+    pub const IF_PRESENT: i32 = 2;
+    /// set: on disk before the call returns
+    pub const SYNC: i32 = 4;
+    /// incr: give an existing counter the TTL anew
+    pub const REFRESH: i32 = 1;
+};
+
+/// Kinds of metrics.
+pub const Metric = struct {
+    pub const COUNTER: i32 = 0;
+    pub const GAUGE: i32 = 1;
+    pub const HISTOGRAM: i32 = 2;
+};
+
+/// Algorithms of mta1_crypto.
+pub const Alg = struct {
+    pub const SHA1: i32 = 1;
+    pub const SHA256: i32 = 2;
+    pub const SHA512: i32 = 3;
+    /// PureEdDSA of what is given: for DKIM the SHA-256 (RFC 8463)
+    pub const ED25519: i32 = 16;
+    /// PKCS #1 v1.5 of a SHA-256
+    pub const RSA: i32 = 17;
+    /// PSS of a SHA-256
+    pub const RSAPSS: i32 = 18;
+    /// of a SHA-256; the signature is ASN.1
+    pub const ECDSAP256: i32 = 19;
+};
+
+/// Canonicalisations of a body (RFC 6376 3.4), for digest_body.
+pub const Canon = struct {
+    pub const RAW: i32 = 0;
+    pub const SIMPLE: i32 = 1;
+    pub const RELAXED: i32 = 2;
+};
+
+/// Methods of mta1_http.
+pub const Method = struct {
+    pub const GET: i32 = 1;
+    pub const HEAD: i32 = 2;
+    pub const POST: i32 = 3;
+    pub const PUT: i32 = 4;
+    pub const DELETE: i32 = 5;
+    pub const PATCH: i32 = 6;
+};
+
+/// What start_msg of mta1_http sends.
+pub const Send = struct {
+    pub const MESSAGE: i32 = 1;
+    pub const BODY: i32 = 2;
+    pub const HEADERS: i32 = 3;
+};
+
+/// Limits, most of them of one hook call.
 pub const Max = struct {
     pub const HOST_CALLS: usize = 10000;
     pub const HEADER_EDITS: usize = 64;
@@ -307,6 +365,37 @@ pub const Max = struct {
     pub const RCPT_EDITS: usize = 1000;
     /// attributes in one scope, of all plugins
     pub const ATTRS: usize = 1000;
+    /// of query, prefetch and dnsbl for different questions
+    pub const DNS_CALLS: usize = 30;
+    /// of prefetch
+    pub const DNS_IN_FLIGHT: usize = 8;
+    /// of start and start_msg
+    pub const HTTP_CALLS: usize = 4;
+    /// handles at a time
+    pub const HTTP_OPEN: usize = 2;
+    /// in a second, of one plugin
+    pub const HTTP_RATE: usize = 20;
+    /// milliseconds, of one request
+    pub const HTTP_TIME: usize = 10000;
+    /// octets of a body that is given to start
+    pub const HTTP_REQUEST: usize = 262144;
+    /// octets of a body
+    pub const HTTP_RESPONSE: usize = 1048576;
+    /// handles at a time
+    pub const DIGESTS: usize = 8;
+    pub const SIGN_CALLS: usize = 16;
+    pub const PASSWORD_CALLS: usize = 4;
+    pub const KV_CALLS: usize = 64;
+    pub const KV_KEY: usize = 512;
+    pub const KV_VALUE: usize = 65536;
+    /// of one plugin
+    pub const KV_KEYS: usize = 1000000;
+    pub const EVENT_CALLS: usize = 16;
+    pub const EVENT: usize = 65536;
+    pub const TOPIC: usize = 64;
+    /// of one plugin
+    pub const METRICS: usize = 64;
+    pub const METRIC_NAME: usize = 64;
 };
 
 /// The functions of the host. Results below zero are those of Code.
@@ -367,6 +456,56 @@ pub const host = struct {
     pub extern "mta1" fn metric_add(id: i32, value: i64) i32;
     /// 1: this server has it and the plugin is granted it; 0: no
     pub extern "mta1" fn feature(id: i32) i32;
+};
+
+/// The module mta1_kv; needs its grant.
+pub const kv = struct {
+    pub extern "mta1_kv" fn get(key: [*]const u8, klen: usize, buf: [*]u8, cap: usize) i32;
+    pub extern "mta1_kv" fn set(key: [*]const u8, klen: usize, val: [*]const u8, vlen: usize, ttl_ms: i64, flags: i32) i32;
+    pub extern "mta1_kv" fn del(key: [*]const u8, klen: usize) i32;
+    pub extern "mta1_kv" fn incr(key: [*]const u8, klen: usize, delta: i64, ttl_ms: i64, flags: i32) i64;
+    pub extern "mta1_kv" fn take(key: [*]const u8, klen: usize, cost: i32, burst: i32, per_sec_milli: i64) i64;
+    pub extern "mta1_kv" fn cas(key: [*]const u8, klen: usize, old: [*]const u8, olen: usize, new_: [*]const u8, nlen: usize, ttl_ms: i64) i32;
+};
+
+/// The module mta1_dns; needs its grant.
+pub const dns = struct {
+    pub extern "mta1_dns" fn prefetch(type_: i32, name: [*]const u8, nlen: usize) i32;
+    pub extern "mta1_dns" fn query(type_: i32, name: [*]const u8, nlen: usize, buf: [*]u8, cap: usize) i32;
+    pub extern "mta1_dns" fn dnsbl(zone: [*]const u8, zlen: usize, ip: [*]const u8, iplen: usize, out4: [*]u8) i32;
+};
+
+/// The module mta1_http; needs its grant.
+pub const http = struct {
+    pub extern "mta1_http" fn start(method: i32, url: [*]const u8, ulen: usize, hdr: [*]const u8, hlen: usize, body: [*]const u8, blen: usize, timeout_ms: i32) i32;
+    pub extern "mta1_http" fn start_msg(url: [*]const u8, ulen: usize, hdr: [*]const u8, hlen: usize, what: i32, timeout_ms: i32) i32;
+    pub extern "mta1_http" fn wait(handle: i32, timeout_ms: i32) i32;
+    pub extern "mta1_http" fn header(handle: i32, name: [*]const u8, nlen: usize, buf: [*]u8, cap: usize) i32;
+    pub extern "mta1_http" fn read(handle: i32, buf: [*]u8, cap: usize) i32;
+    pub extern "mta1_http" fn close(handle: i32) i32;
+};
+
+/// The module mta1_crypto; needs its grant.
+pub const crypto = struct {
+    pub extern "mta1_crypto" fn digest(alg: i32, ptr: [*]const u8, len: usize, out: [*]u8, cap: usize) i32;
+    pub extern "mta1_crypto" fn digest_open(alg: i32) i32;
+    pub extern "mta1_crypto" fn digest_update(h: i32, ptr: [*]const u8, len: usize) i32;
+    pub extern "mta1_crypto" fn digest_body(h: i32, off: i64, len: i64, canon: i32) i32;
+    pub extern "mta1_crypto" fn digest_final(h: i32, out: [*]u8, cap: usize) i32;
+    pub extern "mta1_crypto" fn verify(alg: i32, key: [*]const u8, klen: usize, sig: [*]const u8, slen: usize, dig: [*]const u8, dlen: usize) i32;
+    pub extern "mta1_crypto" fn sign(keyname: [*]const u8, nlen: usize, alg: i32, dig: [*]const u8, dlen: usize, out: [*]u8, cap: usize) i32;
+    pub extern "mta1_crypto" fn hmac(keyname: [*]const u8, nlen: usize, alg: i32, ptr: [*]const u8, len: usize, out: [*]u8, cap: usize) i32;
+    pub extern "mta1_crypto" fn password_verify(hash: [*]const u8, hlen: usize, pw: [*]const u8, pwlen: usize) i32;
+};
+
+/// The module mta1_table; needs its grant.
+pub const table = struct {
+    pub extern "mta1_table" fn lookup(table: [*]const u8, tlen: usize, key: [*]const u8, klen: usize, buf: [*]u8, cap: usize) i32;
+};
+
+/// The module mta1_event; needs its grant.
+pub const event = struct {
+    pub extern "mta1_event" fn emit(topic: [*]const u8, tlen: usize, data: [*]const u8, dlen: usize) i32;
 };
 
 /// The hooks' names; the export is mta1_on_NAME.
