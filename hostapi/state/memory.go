@@ -32,6 +32,10 @@ func (m *Memory) Usage() (keys, octets int64) {
 // Get is the value of key, or abi.NotFound. A counter is its number in decimal
 // digits; a token bucket is abi.Invalid.
 func (m *Memory) Get(key []byte) ([]byte, error) {
+	if err := m.store.enter(); err != nil {
+		return nil, err
+	}
+	defer m.store.leave()
 	r, ok, err := m.store.read(dataKey(m.name, key))
 	if err != nil {
 		return nil, err
@@ -158,6 +162,10 @@ const errUnchanged = abi.Code(1)
 // old is nil if there is none, or none that has not expired.
 func (m *Memory) change(key []byte, sync bool, f func(old *record, now int64) (*record, error)) error {
 	s := m.store
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
 	data := dataKey(m.name, key)
 	defer s.lock(data).Unlock()
 	stored, exists, err := s.read(data)

@@ -295,6 +295,12 @@ func TestEverythingOutlivesARestart(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	want(t, m.Set(k("late"), k("1"), 0, 0), abi.Unavailable)
+	_, late := m.Get(k("v"))
+	want(t, late, abi.Unavailable)
+	if _, err := s.Plugin("late", 1); err == nil {
+		t.Error("a closed store gives memory")
+	}
 	c.pass(2 * time.Minute)
 	s = open(t, fs, c)
 	if err := s.sweep(); err != nil { // of a plugin that is not loaded

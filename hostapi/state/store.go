@@ -28,7 +28,7 @@ const (
 
 // Options say where a Store is and how it reports.
 type Options struct {
-	Dir    string           // made if it does not exist
+	Dir    string           // made if it does not exist; empty: nothing is kept
 	FS     vfs.FS           // nil: the disk
 	Logger *slog.Logger     // nil: nothing is said
 	Now    func() time.Time // nil: time.Now
@@ -47,6 +47,9 @@ type Store struct {
 	mu      sync.Mutex
 	plugins map[string]*Memory
 
+	gate   sync.RWMutex // read: an operation is under way
+	closed bool
+
 	dead     chan struct{} // closed when the disk failed
 	failing  sync.Once
 	stop     chan struct{}
@@ -60,7 +63,10 @@ type Store struct {
 // Open opens the store or makes a new one. It fails when another process has it
 // open, and when a newer version wrote it.
 func Open(o Options) (*Store, error) {
-	if o.FS == nil {
+	switch {
+	case o.Dir == "":
+		o.Dir, o.FS = "state", vfs.NewMem()
+	case o.FS == nil:
 		o.FS = vfs.Default
 	}
 	if o.Logger == nil {
@@ -81,7 +87,7 @@ func Open(o Options) (*Store, error) {
 		FormatMajorVersion: pebble.FormatValueSeparation,
 		Merger:             merger(),
 		CacheSize:          16 << 20,
-		MemTableSize:       8 << 20,
+		MemTableSize:       4 << 20,
 		MaxOpenFiles:       512,
 		Logger:             logger{s},
 		EventListener: &pebble.EventListener{
@@ -119,13 +125,28 @@ func (s *Store) checkFormat() error {
 	return nil
 }
 
-// Close writes everything to disk and ends the use of the store. No operation
-// may be under way.
+// enter begins an operation; leave ends it.
+func (s *Store) enter() error {
+	s.gate.RLock()
+	if s.closed {
+		s.gate.RUnlock()
+		return abi.Unavailable
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.gate.RUnlock() }
+
+// Close waits for operations that are under way, writes everything to disk and
+// ends the use of the store: whatever is asked later is abi.Unavailable.
 func (s *Store) Close() error {
 	err := error(nil)
 	s.stopping.Do(func() {
 		close(s.stop)
 		s.sweeper.Wait()
+		s.gate.Lock()
+		s.closed = true
+		s.gate.Unlock()
 		if s.isDead() {
 			err = errors.New("the memory of plugins: an earlier write failed; see the log")
 			return // what waits in Pebble would never end
@@ -149,6 +170,10 @@ func (s *Store) Plugin(name string, mb int) (*Memory, error) {
 }
 
 func (s *Store) memory(name string) (*Memory, error) {
+	if err := s.enter(); err != nil {
+		return nil, fmt.Errorf("the memory of plugin %q: %w", name, err)
+	}
+	defer s.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.plugins[name]; m != nil {
