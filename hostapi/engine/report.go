@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -99,9 +100,13 @@ func (r *Report) readManifest(m *meter.Module) {
 	}
 	parsed, err := manifest.Parse(data)
 	if err == nil {
-		r.manifest, r.Manifest = parsed, slices.Clone(data)
+		var compact bytes.Buffer
+		err = json.Compact(&compact, data) // for one line
+		r.manifest, r.Manifest = parsed, compact.Bytes()
 		r.Asks = append(r.Asks, manifest.Lines(parsed.Asks())...)
 		r.Optional = parsed.Capabilities.Optional
+	}
+	if err == nil {
 		err = parsed.Fits(r.Hooks, r.Selftest)
 	}
 	if err != nil {
