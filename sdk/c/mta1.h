@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 #define MTA1_EXPORT(name) __attribute__((export_name(#name), visibility("default")))
-#define MTA1_IMPORT(name) __attribute__((import_module("mta1"), import_name(#name)))
+#define MTA1_IMPORT(module, name) __attribute__((import_module(#module), import_name(#name)))
 
 /* The rest up to the end mark is generated from hostapi/abi: go run ./hostapi/abi/generate */
 #define MTA1_MAJOR 1
@@ -219,7 +219,57 @@ enum mta1_feature {
   MTA1_FEATURE_EVENT = 21,
 };
 
-/* Limits of one hook call. */
+/* Flags of mta1_kv. */
+enum mta1_kv_flag {
+  MTA1_KV_IF_ABSENT = 1,         /* set: only if there is no value */
+  MTA1_KV_IF_PRESENT = 2,        /* set: only if there is one */
+  MTA1_KV_SYNC = 4,              /* set: on disk before the call returns */
+  MTA1_KV_REFRESH = 1,           /* incr: give an existing counter the TTL anew */
+};
+
+/* Kinds of metrics. */
+enum mta1_metric {
+  MTA1_METRIC_COUNTER = 0,
+  MTA1_METRIC_GAUGE = 1,
+  MTA1_METRIC_HISTOGRAM = 2,
+};
+
+/* Algorithms of mta1_crypto. */
+enum mta1_alg {
+  MTA1_ALG_SHA1 = 1,
+  MTA1_ALG_SHA256 = 2,
+  MTA1_ALG_SHA512 = 3,
+  MTA1_ALG_ED25519 = 16,         /* PureEdDSA of what is given: for DKIM the SHA-256 (RFC 8463) */
+  MTA1_ALG_RSA = 17,             /* PKCS #1 v1.5 of a SHA-256 */
+  MTA1_ALG_RSAPSS = 18,          /* PSS of a SHA-256 */
+  MTA1_ALG_ECDSAP256 = 19,       /* of a SHA-256; the signature is ASN.1 */
+};
+
+/* Canonicalisations of a body (RFC 6376 3.4), for digest_body. */
+enum mta1_canon {
+  MTA1_CANON_RAW = 0,
+  MTA1_CANON_SIMPLE = 1,
+  MTA1_CANON_RELAXED = 2,
+};
+
+/* Methods of mta1_http. */
+enum mta1_method {
+  MTA1_HTTP_GET = 1,
+  MTA1_HTTP_HEAD = 2,
+  MTA1_HTTP_POST = 3,
+  MTA1_HTTP_PUT = 4,
+  MTA1_HTTP_DELETE = 5,
+  MTA1_HTTP_PATCH = 6,
+};
+
+/* What start_msg of mta1_http sends. */
+enum mta1_send {
+  MTA1_SEND_MESSAGE = 1,
+  MTA1_SEND_BODY = 2,
+  MTA1_SEND_HEADERS = 3,
+};
+
+/* Limits, most of them of one hook call. */
 enum mta1_max {
   MTA1_MAX_HOST_CALLS = 10000,
   MTA1_MAX_HEADER_EDITS = 64,
@@ -232,6 +282,26 @@ enum mta1_max {
   MTA1_MAX_EDITS = 256,          /* changes of fields, attributes and next hops */
   MTA1_MAX_RCPT_EDITS = 1000,    /* changes of recipients */
   MTA1_MAX_ATTRS = 1000,         /* attributes in one scope, of all plugins */
+  MTA1_MAX_DNS_CALLS = 30,       /* of query, prefetch and dnsbl for different questions */
+  MTA1_MAX_DNS_IN_FLIGHT = 8,    /* of prefetch */
+  MTA1_MAX_HTTP_CALLS = 4,       /* of start and start_msg */
+  MTA1_MAX_HTTP_OPEN = 2,        /* handles at a time */
+  MTA1_MAX_HTTP_RATE = 20,       /* in a second, of one plugin */
+  MTA1_MAX_HTTP_TIME = 10000,    /* milliseconds, of one request */
+  MTA1_MAX_HTTP_REQUEST = 262144, /* octets of a body that is given to start */
+  MTA1_MAX_HTTP_RESPONSE = 1048576, /* octets of a body */
+  MTA1_MAX_DIGESTS = 8,          /* handles at a time */
+  MTA1_MAX_SIGN_CALLS = 16,
+  MTA1_MAX_PASSWORD_CALLS = 4,
+  MTA1_MAX_KV_CALLS = 64,
+  MTA1_MAX_KV_KEY = 512,
+  MTA1_MAX_KV_VALUE = 65536,
+  MTA1_MAX_KV_KEYS = 1000000,    /* of one plugin */
+  MTA1_MAX_EVENT_CALLS = 16,
+  MTA1_MAX_EVENT = 65536,
+  MTA1_MAX_TOPIC = 64,
+  MTA1_MAX_METRICS = 64,         /* of one plugin */
+  MTA1_MAX_METRIC_NAME = 64,
 };
 
 /* The hooks: to define one is to subscribe to it. */
@@ -255,61 +325,99 @@ MTA1_EXPORT(mta1_on_tick) int32_t mta1_on_tick(void);
 
 /* The functions of the host. Results below zero are those of mta1_code. */
 /* a field of kind b */
-MTA1_IMPORT(get) int32_t mta1_host_get(int32_t field, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1, get) int32_t mta1_host_get(int32_t field, void *buf, uint32_t cap);
 /* a field of kind n, from 0 up */
-MTA1_IMPORT(get_num) int64_t mta1_host_get_num(int32_t field);
+MTA1_IMPORT(mta1, get_num) int64_t mta1_host_get_num(int32_t field);
 /* change a field of kind b */
-MTA1_IMPORT(set) int32_t mta1_host_set(int32_t field, const void *ptr, uint32_t len);
+MTA1_IMPORT(mta1, set) int32_t mta1_host_set(int32_t field, const void *ptr, uint32_t len);
 /* change a field of kind n */
-MTA1_IMPORT(set_num) int32_t mta1_host_set_num(int32_t field, int64_t value);
+MTA1_IMPORT(mta1, set_num) int32_t mta1_host_set_num(int32_t field, int64_t value);
 /* the number of elements */
-MTA1_IMPORT(list_len) int32_t mta1_host_list_len(int32_t list);
+MTA1_IMPORT(mta1, list_len) int32_t mta1_host_list_len(int32_t list);
 /* a field of an element, kind b */
-MTA1_IMPORT(list_get) int32_t mta1_host_list_get(int32_t list, int32_t idx, int32_t field, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1, list_get) int32_t mta1_host_list_get(int32_t list, int32_t idx, int32_t field, void *buf, uint32_t cap);
 /* a field of an element, kind n */
-MTA1_IMPORT(list_num) int64_t mta1_host_list_num(int32_t list, int32_t idx, int32_t field);
+MTA1_IMPORT(mta1, list_num) int64_t mta1_host_list_num(int32_t list, int32_t idx, int32_t field);
 /* change a field of an element */
-MTA1_IMPORT(list_set) int32_t mta1_host_list_set(int32_t list, int32_t idx, int32_t field, const void *ptr, uint32_t len);
+MTA1_IMPORT(mta1, list_set) int32_t mta1_host_list_set(int32_t list, int32_t idx, int32_t field, const void *ptr, uint32_t len);
 /* insert before idx; -1 is the end */
-MTA1_IMPORT(list_insert) int32_t mta1_host_list_insert(int32_t list, int32_t idx, const void *ptr, uint32_t len);
+MTA1_IMPORT(mta1, list_insert) int32_t mta1_host_list_insert(int32_t list, int32_t idx, const void *ptr, uint32_t len);
 /* remove an element */
-MTA1_IMPORT(list_remove) int32_t mta1_host_list_remove(int32_t list, int32_t idx);
+MTA1_IMPORT(mta1, list_remove) int32_t mta1_host_list_remove(int32_t list, int32_t idx);
 /* index of the first match at or after from, without regard to case */
-MTA1_IMPORT(list_find) int32_t mta1_host_list_find(int32_t list, int32_t from, const void *key, uint32_t klen);
+MTA1_IMPORT(mta1, list_find) int32_t mta1_host_list_find(int32_t list, int32_t from, const void *key, uint32_t klen);
 /* the reply of this call's verdict; section 4 */
-MTA1_IMPORT(reply) int32_t mta1_host_reply(int32_t code, int32_t enh, const void *ptr, uint32_t len);
+MTA1_IMPORT(mta1, reply) int32_t mta1_host_reply(int32_t code, int32_t enh, const void *ptr, uint32_t len);
 /* octets of the body from off; the number read, 0 at the end */
-MTA1_IMPORT(body_read) int32_t mta1_host_body_read(int64_t off, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1, body_read) int32_t mta1_host_body_read(int64_t off, void *buf, uint32_t cap);
 /* not offered yet: E_UNSUPPORTED */
-MTA1_IMPORT(body_write) int32_t mta1_host_body_write(const void *ptr, uint32_t len);
+MTA1_IMPORT(mta1, body_write) int32_t mta1_host_body_write(const void *ptr, uint32_t len);
 /* not offered yet: E_UNSUPPORTED */
-MTA1_IMPORT(body_splice) int32_t mta1_host_body_splice(int64_t off, int64_t len);
+MTA1_IMPORT(mta1, body_splice) int32_t mta1_host_body_splice(int64_t off, int64_t len);
 /* an attribute */
-MTA1_IMPORT(attr_get) int32_t mta1_host_attr_get(int32_t scope, const void *key, uint32_t klen, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1, attr_get) int32_t mta1_host_attr_get(int32_t scope, const void *key, uint32_t klen, void *buf, uint32_t cap);
 /* set an attribute */
-MTA1_IMPORT(attr_set) int32_t mta1_host_attr_set(int32_t scope, const void *key, uint32_t klen, const void *ptr, uint32_t len);
+MTA1_IMPORT(mta1, attr_set) int32_t mta1_host_attr_set(int32_t scope, const void *key, uint32_t klen, const void *ptr, uint32_t len);
 /* delete an attribute; E_NOT_FOUND: it was not set */
-MTA1_IMPORT(attr_del) int32_t mta1_host_attr_del(int32_t scope, const void *key, uint32_t klen);
+MTA1_IMPORT(mta1, attr_del) int32_t mta1_host_attr_del(int32_t scope, const void *key, uint32_t klen);
 /* the configuration: klen 0 all of it as JSON, otherwise a member of the object: a string as its text, anything else as JSON */
-MTA1_IMPORT(config) int32_t mta1_host_config(const void *key, uint32_t klen, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1, config) int32_t mta1_host_config(const void *key, uint32_t klen, void *buf, uint32_t cap);
 /* not offered yet: E_DENIED */
-MTA1_IMPORT(secret) int32_t mta1_host_secret(const void *name, uint32_t nlen, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1, secret) int32_t mta1_host_secret(const void *name, uint32_t nlen, void *buf, uint32_t cap);
 /* a line for the log: 0 debug, 1 info, 2 warning, 3 error */
-MTA1_IMPORT(log) int32_t mta1_host_log(int32_t level, const void *ptr, uint32_t len);
+MTA1_IMPORT(mta1, log) int32_t mta1_host_log(int32_t level, const void *ptr, uint32_t len);
 /* the lowest level that is kept */
-MTA1_IMPORT(log_level) int32_t mta1_host_log_level(void);
+MTA1_IMPORT(mta1, log_level) int32_t mta1_host_log_level(void);
 /* milliseconds since 1970 */
-MTA1_IMPORT(now_ms) int64_t mta1_host_now_ms(void);
+MTA1_IMPORT(mta1, now_ms) int64_t mta1_host_now_ms(void);
 /* nanoseconds of a clock that is never set */
-MTA1_IMPORT(mono_ns) int64_t mta1_host_mono_ns(void);
+MTA1_IMPORT(mta1, mono_ns) int64_t mta1_host_mono_ns(void);
 /* cryptographic random octets, at most 65536 */
-MTA1_IMPORT(random) int32_t mta1_host_random(void *buf, uint32_t len);
+MTA1_IMPORT(mta1, random) int32_t mta1_host_random(void *buf, uint32_t len);
 /* not offered yet: E_UNSUPPORTED */
-MTA1_IMPORT(metric_def) int32_t mta1_host_metric_def(int32_t kind, const void *name, uint32_t nlen);
+MTA1_IMPORT(mta1, metric_def) int32_t mta1_host_metric_def(int32_t kind, const void *name, uint32_t nlen);
 /* not offered yet: E_UNSUPPORTED */
-MTA1_IMPORT(metric_add) int32_t mta1_host_metric_add(int32_t id, int64_t value);
+MTA1_IMPORT(mta1, metric_add) int32_t mta1_host_metric_add(int32_t id, int64_t value);
 /* 1: this server has it and the plugin is granted it; 0: no */
-MTA1_IMPORT(feature) int32_t mta1_host_feature(int32_t id);
+MTA1_IMPORT(mta1, feature) int32_t mta1_host_feature(int32_t id);
+
+/* The module mta1_kv; the contract says what it needs. */
+MTA1_IMPORT(mta1_kv, get) int32_t mta1_kv_get(const void *key, uint32_t klen, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1_kv, set) int32_t mta1_kv_set(const void *key, uint32_t klen, const void *val, uint32_t vlen, int64_t ttl_ms, int32_t flags);
+MTA1_IMPORT(mta1_kv, del) int32_t mta1_kv_del(const void *key, uint32_t klen);
+MTA1_IMPORT(mta1_kv, incr) int64_t mta1_kv_incr(const void *key, uint32_t klen, int64_t delta, int64_t ttl_ms, int32_t flags);
+MTA1_IMPORT(mta1_kv, take) int64_t mta1_kv_take(const void *key, uint32_t klen, int32_t cost, int32_t burst, int64_t per_sec_milli);
+MTA1_IMPORT(mta1_kv, cas) int32_t mta1_kv_cas(const void *key, uint32_t klen, const void *old, uint32_t olen, const void *new_, uint32_t nlen, int64_t ttl_ms);
+
+/* The module mta1_dns; the contract says what it needs. */
+MTA1_IMPORT(mta1_dns, prefetch) int32_t mta1_dns_prefetch(int32_t type_, const void *name, uint32_t nlen);
+MTA1_IMPORT(mta1_dns, query) int32_t mta1_dns_query(int32_t type_, const void *name, uint32_t nlen, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1_dns, dnsbl) int32_t mta1_dns_dnsbl(const void *zone, uint32_t zlen, const void *ip, uint32_t iplen, void *out4);
+
+/* The module mta1_http; the contract says what it needs. */
+MTA1_IMPORT(mta1_http, start) int32_t mta1_http_start(int32_t method, const void *url, uint32_t ulen, const void *hdr, uint32_t hlen, const void *body, uint32_t blen, int32_t timeout_ms);
+MTA1_IMPORT(mta1_http, start_msg) int32_t mta1_http_start_msg(const void *url, uint32_t ulen, const void *hdr, uint32_t hlen, int32_t what, int32_t timeout_ms);
+MTA1_IMPORT(mta1_http, wait) int32_t mta1_http_wait(int32_t handle, int32_t timeout_ms);
+MTA1_IMPORT(mta1_http, header) int32_t mta1_http_header(int32_t handle, const void *name, uint32_t nlen, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1_http, read) int32_t mta1_http_read(int32_t handle, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1_http, close) int32_t mta1_http_close(int32_t handle);
+
+/* The module mta1_crypto; the contract says what it needs. */
+MTA1_IMPORT(mta1_crypto, digest) int32_t mta1_crypto_digest(int32_t alg, const void *ptr, uint32_t len, void *out, uint32_t cap);
+MTA1_IMPORT(mta1_crypto, digest_open) int32_t mta1_crypto_digest_open(int32_t alg);
+MTA1_IMPORT(mta1_crypto, digest_update) int32_t mta1_crypto_digest_update(int32_t h, const void *ptr, uint32_t len);
+MTA1_IMPORT(mta1_crypto, digest_body) int32_t mta1_crypto_digest_body(int32_t h, int64_t off, int64_t len, int32_t canon);
+MTA1_IMPORT(mta1_crypto, digest_final) int32_t mta1_crypto_digest_final(int32_t h, void *out, uint32_t cap);
+MTA1_IMPORT(mta1_crypto, verify) int32_t mta1_crypto_verify(int32_t alg, const void *key, uint32_t klen, const void *sig, uint32_t slen, const void *dig, uint32_t dlen);
+MTA1_IMPORT(mta1_crypto, sign) int32_t mta1_crypto_sign(const void *keyname, uint32_t nlen, int32_t alg, const void *dig, uint32_t dlen, void *out, uint32_t cap);
+MTA1_IMPORT(mta1_crypto, hmac) int32_t mta1_crypto_hmac(const void *keyname, uint32_t nlen, int32_t alg, const void *ptr, uint32_t len, void *out, uint32_t cap);
+MTA1_IMPORT(mta1_crypto, password_verify) int32_t mta1_crypto_password_verify(const void *hash, uint32_t hlen, const void *pw, uint32_t pwlen);
+
+/* The module mta1_table; the contract says what it needs. */
+MTA1_IMPORT(mta1_table, lookup) int32_t mta1_table_lookup(const void *table, uint32_t tlen, const void *key, uint32_t klen, void *buf, uint32_t cap);
+
+/* The module mta1_event; the contract says what it needs. */
+MTA1_IMPORT(mta1_event, emit) int32_t mta1_event_emit(const void *topic, uint32_t tlen, const void *data, uint32_t dlen);
 /* End of what is generated. */
 
 /* --- texts --- */

@@ -56,7 +56,8 @@ func camel(s string) string {
 
 func renderC(c *contract) []byte {
 	p := new(page)
-	prefix := map[string]string{"field": "F_", "list": "LIST_", "scope": "SCOPE_", "log_level": "LOG_", "feature": "FEATURE_", "max": "MAX_"}
+	prefix := map[string]string{"field": "F_", "list": "LIST_", "scope": "SCOPE_", "log_level": "LOG_", "feature": "FEATURE_", "max": "MAX_",
+		"kv_flag": "KV_", "metric": "METRIC_", "alg": "ALG_", "canon": "CANON_", "method": "HTTP_", "send": "SEND_"}
 	p.line("#define MTA1_MAJOR %d", c.version[0])
 	p.line("#define MTA1_MINOR %d", c.version[1])
 	for _, g := range c.groups {
@@ -77,13 +78,22 @@ func renderC(c *contract) []byte {
 	}
 	p.line("\n/* The functions of the host. Results below zero are those of mta1_code. */")
 	typ := map[kind]string{narrow: "int32_t ", long: "int64_t ", size: "uint32_t ", in: "const void *", out: "void *"}
-	for _, f := range c.functions {
-		params := f.signature(func(name, typ string) string { return typ + name }, typ)
-		if params == "" {
-			params = "void"
+	declare := func(module, prefix string, list []function) {
+		for _, f := range list {
+			params := f.signature(func(name, typ string) string { return typ + name }, typ)
+			if params == "" {
+				params = "void"
+			}
+			if f.comment != "" {
+				p.line("/* %s */", f.comment)
+			}
+			p.line("MTA1_IMPORT(%s, %s) %s%s_%s(%s);", module, f.name, typ[f.result], prefix, f.name, params)
 		}
-		p.line("/* %s */", f.comment)
-		p.line("MTA1_IMPORT(%s) %smta1_host_%s(%s);", f.name, typ[f.result], f.name, params)
+	}
+	declare(c.module, "mta1_host", c.functions)
+	for _, m := range c.others {
+		p.line("\n/* The module %s; the contract says what it needs. */", m.name)
+		declare(m.name, m.name, m.functions)
 	}
 	return p.Bytes()
 }
@@ -109,16 +119,28 @@ func renderRust(c *contract) []byte {
 		})
 		p.line("}\n")
 	}
+	kinds := map[kind]string{narrow: "i32", long: "i64", size: "usize", in: "*const u8", out: "*mut u8"}
+	declare := func(module, indent string, list []function) {
+		p.line("%s#[link(wasm_import_module = %q)]", indent, module)
+		p.line(`%sextern "C" {`, indent)
+		for _, f := range list {
+			if f.comment != "" {
+				p.line("%s    /// %s", indent, f.comment)
+			}
+			p.line("%s    pub fn %s(%s) -> %s;", indent, f.name, f.signature(nameFirst, kinds), kinds[f.result])
+		}
+		p.line("%s}", indent)
+	}
 	p.line("// The functions of the host. Results below zero are codes.")
 	p.line(`#[cfg(target_arch = "wasm32")]`)
-	p.line("#[link(wasm_import_module = %q)]", c.module)
-	p.line(`extern "C" {`)
-	kinds := map[kind]string{narrow: "i32", long: "i64", size: "usize", in: "*const u8", out: "*mut u8"}
-	for _, f := range c.functions {
-		p.line("    /// %s", f.comment)
-		p.line("    pub fn %s(%s) -> %s;", f.name, f.signature(nameFirst, kinds), kinds[f.result])
+	declare(c.module, "", c.functions)
+	for _, m := range c.others {
+		p.line("\n/// The module %s; the contract says what it needs.", m.name)
+		p.line("#[cfg(target_arch = \"wasm32\")]\npub mod %s {", m.short())
+		declare(m.name, "    ", m.functions)
+		p.line("}")
 	}
-	p.line("}\n")
+	p.line("")
 	p.line("/// Exports a hook; `hook!` is what plugins write.")
 	p.line("#[doc(hidden)]\n#[macro_export]\nmacro_rules! __export {")
 	for _, h := range c.hooks {
@@ -151,11 +173,21 @@ func renderAssemblyScript(c *contract) []byte {
 		p.line("}")
 	}
 	kinds := map[kind]string{narrow: "i32", long: "i64", size: "i32", in: "usize", out: "usize"}
+	declare := func(module, prefix string, list []function) {
+		for _, f := range list {
+			p.line("")
+			if f.comment != "" {
+				p.line("/** %s */", f.comment)
+			}
+			p.line("// @ts-ignore: decorator\n@external(%q, %q)", module, f.name)
+			p.line("export declare function %s_%s(%s): %s;", prefix, f.name, f.signature(nameFirst, kinds), kinds[f.result])
+		}
+	}
 	p.line("\n// The functions of the host. Results below zero are those of Code.")
-	for _, f := range c.functions {
-		p.line("\n/** %s */", f.comment)
-		p.line("// @ts-ignore: decorator\n@external(%q, %q)", c.module, f.name)
-		p.line("export declare function host_%s(%s): %s;", f.name, f.signature(nameFirst, kinds), kinds[f.result])
+	declare(c.module, "host", c.functions)
+	for _, m := range c.others {
+		p.line("\n// The module %s; the contract says what it needs.", m.name)
+		declare(m.name, m.short(), m.functions)
 	}
 	return p.Bytes()
 }
@@ -181,13 +213,22 @@ func renderZig(c *contract) []byte {
 		p.line("};")
 	}
 	kinds := map[kind]string{narrow: "i32", long: "i64", size: "usize", in: "[*]const u8", out: "[*]u8"}
-	p.line("\n/// The functions of the host. Results below zero are those of Code.")
-	p.line("pub const host = struct {")
-	for _, f := range c.functions {
-		p.line("    /// %s", f.comment)
-		p.line("    pub extern %q fn %s(%s) %s;", c.module, f.name, f.signature(nameFirst, kinds), kinds[f.result])
+	declare := func(module, name string, list []function) {
+		p.line("pub const %s = struct {", name)
+		for _, f := range list {
+			if f.comment != "" {
+				p.line("    /// %s", f.comment)
+			}
+			p.line("    pub extern %q fn %s(%s) %s;", module, f.name, f.signature(nameFirst, kinds), kinds[f.result])
+		}
+		p.line("};")
 	}
-	p.line("};")
+	p.line("\n/// The functions of the host. Results below zero are those of Code.")
+	declare(c.module, "host", c.functions)
+	for _, m := range c.others {
+		p.line("\n/// The module %s; the contract says what it needs.", m.name)
+		declare(m.name, m.short(), m.functions)
+	}
 	p.line("\n/// The hooks' names; the export is mta1_on_NAME.")
 	p.line("pub const hooks = [_][]const u8{ %s };", `"`+strings.Join(c.hooks, `", "`)+`"`)
 	return p.Bytes()

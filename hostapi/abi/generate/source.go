@@ -22,7 +22,17 @@ type contract struct {
 	hooks     []string
 	groups    []group
 	functions []function
+	others    []module // the capabilities
 }
+
+// module is an import module besides the core's.
+type module struct {
+	name      string
+	functions []function
+}
+
+// short is the name without that of the contract: kv.
+func (m module) short() string { return strings.TrimPrefix(m.name, "mta1_") }
 
 // group is a kind of constants.
 type group struct {
@@ -73,21 +83,35 @@ var groups = []struct{ typ, prefix, name, title string }{
 	{"Scope", "Scope", "scope", "Scopes: how long an attribute lasts."},
 	{"int32", "Log", "log_level", "Log levels."},
 	{"int32", "Feature", "feature", "Features, for the function feature."},
-	{"untyped int", "Max", "max", "Limits of one hook call."},
+	{"int32", "KV", "kv_flag", "Flags of mta1_kv."},
+	{"int32", "Metric", "metric", "Kinds of metrics."},
+	{"int32", "Alg", "alg", "Algorithms of mta1_crypto."},
+	{"int32", "Canon", "canon", "Canonicalisations of a body (RFC 6376 3.4), for digest_body."},
+	{"int32", "HTTP", "method", "Methods of mta1_http."},
+	{"int32", "Send", "send", "What start_msg of mta1_http sends."},
+	{"untyped int", "Max", "max", "Limits, most of them of one hook call."},
 }
 
 // read reads the contract from the source in dir.
 func read(dir string) (*contract, error) {
 	fset := token.NewFileSet()
 	var files []*ast.File
-	for _, name := range []string{"abi.go", "signature.go"} {
-		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, parser.ParseComments)
+	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, f)
 	}
-	pkg, err := (&types.Config{}).Check("abi", fset, files, nil)
+	// The constants are all that counts: what functions use need not be known.
+	pkg, err := (&types.Config{Importer: empty{}, IgnoreFuncBodies: true}).Check("abi", fset, files, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -115,14 +139,18 @@ func read(dir string) (*contract, error) {
 						c.hooks = append(c.hooks, text(row))
 					}
 				case name == "functions":
+					if c.functions, err = functions(v.Values[0], fset, trailing); err != nil {
+						return nil, err
+					}
+				case name == "capabilities":
 					for _, row := range v.Values[0].(*ast.CompositeLit).Elts {
 						e := row.(*ast.CompositeLit).Elts
-						fn, err := parseFunction(text(e[0]), text(e[1]), text(e[2]))
-						if err != nil {
+						k := pkg.Scope().Lookup(e[0].(*ast.Ident).Name).(*types.Const)
+						m := module{name: constant.StringVal(k.Val())}
+						if m.functions, err = functions(e[1], fset, trailing); err != nil {
 							return nil, err
 						}
-						fn.comment = trailing[fset.Position(row.Pos()).Line]
-						c.functions = append(c.functions, fn)
+						c.others = append(c.others, m)
 					}
 				}
 			}
@@ -235,6 +263,33 @@ func text(e ast.Expr) string {
 	return s
 }
 
+// empty imports packages without anything in them.
+type empty struct{}
+
+func (empty) Import(path string) (*types.Package, error) {
+	p := types.NewPackage(path, filepath.Base(path))
+	p.MarkComplete()
+	return p, nil
+}
+
+// functions reads a table of functions: name, signature, parameters.
+func functions(table ast.Expr, fset *token.FileSet, trailing map[int]string) ([]function, error) {
+	var list []function
+	for _, row := range table.(*ast.CompositeLit).Elts {
+		e := row.(*ast.CompositeLit).Elts
+		f, err := parseFunction(text(e[0]), text(e[1]), text(e[2]))
+		if err != nil {
+			return nil, err
+		}
+		f.comment = trailing[fset.Position(row.Pos()).Line]
+		list = append(list, f)
+	}
+	return list, nil
+}
+
+// length tells the name of a parameter that is the length of the one before.
+func length(name string) bool { return name == "cap" || strings.HasSuffix(name, "len") }
+
 func parseFunction(name, signature, params string) (function, error) {
 	f := function{name: name}
 	types, result, _ := strings.Cut(signature, ">")
@@ -250,15 +305,23 @@ func parseFunction(name, signature, params string) (function, error) {
 	}
 	for i, n := range names {
 		p := param{n, narrow}
+		next := ""
+		if i+1 < len(names) {
+			next = names[i+1]
+		}
 		switch {
 		case types[i] == 'I':
 			p.kind = long
-		case n == "buf":
+		case n == "buf" || next == "cap" || strings.HasPrefix(n, "out"):
 			p.kind = out
-		case n == "ptr" || n == "key" || n == "name":
+		case length(next):
 			p.kind = in
-		case i > 0 && f.params[i-1].kind >= in:
+		case length(n) && i > 0 && f.params[i-1].kind >= in:
 			p.kind = size
+		}
+		switch n {
+		case "type", "new": // words of the languages
+			p.name += "_"
 		}
 		f.params = append(f.params, p)
 	}

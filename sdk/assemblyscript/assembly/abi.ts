@@ -930,7 +930,7 @@ export declare function host_metric_add(id: i32, value: i64): i32;
 @external("mta1", "feature")
 export declare function host_feature(id: i32): i32;
 
-// The module mta1_kv; needs its grant.
+// The module mta1_kv; the contract says what it needs.
 
 // @ts-ignore: decorator
 @external("mta1_kv", "get")
@@ -956,7 +956,7 @@ export declare function kv_take(key: usize, klen: i32, cost: i32, burst: i32, pe
 @external("mta1_kv", "cas")
 export declare function kv_cas(key: usize, klen: i32, old: usize, olen: i32, new_: usize, nlen: i32, ttl_ms: i64): i32;
 
-// The module mta1_dns; needs its grant.
+// The module mta1_dns; the contract says what it needs.
 
 // @ts-ignore: decorator
 @external("mta1_dns", "prefetch")
@@ -970,7 +970,7 @@ export declare function dns_query(type_: i32, name: usize, nlen: i32, buf: usize
 @external("mta1_dns", "dnsbl")
 export declare function dns_dnsbl(zone: usize, zlen: i32, ip: usize, iplen: i32, out4: usize): i32;
 
-// The module mta1_http; needs its grant.
+// The module mta1_http; the contract says what it needs.
 
 // @ts-ignore: decorator
 @external("mta1_http", "start")
@@ -996,7 +996,7 @@ export declare function http_read(handle: i32, buf: usize, cap: i32): i32;
 @external("mta1_http", "close")
 export declare function http_close(handle: i32): i32;
 
-// The module mta1_crypto; needs its grant.
+// The module mta1_crypto; the contract says what it needs.
 
 // @ts-ignore: decorator
 @external("mta1_crypto", "digest")
@@ -1034,13 +1034,13 @@ export declare function crypto_hmac(keyname: usize, nlen: i32, alg: i32, ptr: us
 @external("mta1_crypto", "password_verify")
 export declare function crypto_password_verify(hash: usize, hlen: i32, pw: usize, pwlen: i32): i32;
 
-// The module mta1_table; needs its grant.
+// The module mta1_table; the contract says what it needs.
 
 // @ts-ignore: decorator
 @external("mta1_table", "lookup")
 export declare function table_lookup(table: usize, tlen: i32, key: usize, klen: i32, buf: usize, cap: i32): i32;
 
-// The module mta1_event; needs its grant.
+// The module mta1_event; the contract says what it needs.
 
 // @ts-ignore: decorator
 @external("mta1_event", "emit")

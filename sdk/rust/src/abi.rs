@@ -291,7 +291,65 @@ pub mod feature {
     pub const EVENT: i32 = 21;
 }
 
-/// Limits of one hook call.
+/// Flags of mta1_kv.
+pub mod kv_flag {
+    /// set: only if there is no value
+    pub const IF_ABSENT: i32 = 1;
+    /// set: only if there is one
+    pub const IF_PRESENT: i32 = 2;
+    /// set: on disk before the call returns
+    pub const SYNC: i32 = 4;
+    /// incr: give an existing counter the TTL anew
+    pub const REFRESH: i32 = 1;
+}
+
+/// Kinds of metrics.
+pub mod metric {
+    pub const COUNTER: i32 = 0;
+    pub const GAUGE: i32 = 1;
+    pub const HISTOGRAM: i32 = 2;
+}
+
+/// Algorithms of mta1_crypto.
+pub mod alg {
+    pub const SHA1: i32 = 1;
+    pub const SHA256: i32 = 2;
+    pub const SHA512: i32 = 3;
+    /// PureEdDSA of what is given: for DKIM the SHA-256 (RFC 8463)
+    pub const ED25519: i32 = 16;
+    /// PKCS #1 v1.5 of a SHA-256
+    pub const RSA: i32 = 17;
+    /// PSS of a SHA-256
+    pub const RSAPSS: i32 = 18;
+    /// of a SHA-256; the signature is ASN.1
+    pub const ECDSAP256: i32 = 19;
+}
+
+/// Canonicalisations of a body (RFC 6376 3.4), for digest_body.
+pub mod canon {
+    pub const RAW: i32 = 0;
+    pub const SIMPLE: i32 = 1;
+    pub const RELAXED: i32 = 2;
+}
+
+/// Methods of mta1_http.
+pub mod method {
+    pub const GET: i32 = 1;
+    pub const HEAD: i32 = 2;
+    pub const POST: i32 = 3;
+    pub const PUT: i32 = 4;
+    pub const DELETE: i32 = 5;
+    pub const PATCH: i32 = 6;
+}
+
+/// What start_msg of mta1_http sends.
+pub mod send {
+    pub const MESSAGE: i32 = 1;
+    pub const BODY: i32 = 2;
+    pub const HEADERS: i32 = 3;
+}
+
+/// Limits, most of them of one hook call.
 pub mod max {
     pub const HOST_CALLS: usize = 10000;
     pub const HEADER_EDITS: usize = 64;
@@ -308,6 +366,37 @@ pub mod max {
     pub const RCPT_EDITS: usize = 1000;
     /// attributes in one scope, of all plugins
     pub const ATTRS: usize = 1000;
+    /// of query, prefetch and dnsbl for different questions
+    pub const DNS_CALLS: usize = 30;
+    /// of prefetch
+    pub const DNS_IN_FLIGHT: usize = 8;
+    /// of start and start_msg
+    pub const HTTP_CALLS: usize = 4;
+    /// handles at a time
+    pub const HTTP_OPEN: usize = 2;
+    /// in a second, of one plugin
+    pub const HTTP_RATE: usize = 20;
+    /// milliseconds, of one request
+    pub const HTTP_TIME: usize = 10000;
+    /// octets of a body that is given to start
+    pub const HTTP_REQUEST: usize = 262144;
+    /// octets of a body
+    pub const HTTP_RESPONSE: usize = 1048576;
+    /// handles at a time
+    pub const DIGESTS: usize = 8;
+    pub const SIGN_CALLS: usize = 16;
+    pub const PASSWORD_CALLS: usize = 4;
+    pub const KV_CALLS: usize = 64;
+    pub const KV_KEY: usize = 512;
+    pub const KV_VALUE: usize = 65536;
+    /// of one plugin
+    pub const KV_KEYS: usize = 1000000;
+    pub const EVENT_CALLS: usize = 16;
+    pub const EVENT: usize = 65536;
+    pub const TOPIC: usize = 64;
+    /// of one plugin
+    pub const METRICS: usize = 64;
+    pub const METRIC_NAME: usize = 64;
 }
 
 // The functions of the host. Results below zero are codes.
@@ -370,6 +459,80 @@ extern "C" {
     pub fn metric_add(id: i32, value: i64) -> i32;
     /// 1: this server has it and the plugin is granted it; 0: no
     pub fn feature(id: i32) -> i32;
+}
+
+/// The module mta1_kv; the contract says what it needs.
+#[cfg(target_arch = "wasm32")]
+pub mod kv {
+    #[link(wasm_import_module = "mta1_kv")]
+    extern "C" {
+        pub fn get(key: *const u8, klen: usize, buf: *mut u8, cap: usize) -> i32;
+        pub fn set(key: *const u8, klen: usize, val: *const u8, vlen: usize, ttl_ms: i64, flags: i32) -> i32;
+        pub fn del(key: *const u8, klen: usize) -> i32;
+        pub fn incr(key: *const u8, klen: usize, delta: i64, ttl_ms: i64, flags: i32) -> i64;
+        pub fn take(key: *const u8, klen: usize, cost: i32, burst: i32, per_sec_milli: i64) -> i64;
+        pub fn cas(key: *const u8, klen: usize, old: *const u8, olen: usize, new_: *const u8, nlen: usize, ttl_ms: i64) -> i32;
+    }
+}
+
+/// The module mta1_dns; the contract says what it needs.
+#[cfg(target_arch = "wasm32")]
+pub mod dns {
+    #[link(wasm_import_module = "mta1_dns")]
+    extern "C" {
+        pub fn prefetch(type_: i32, name: *const u8, nlen: usize) -> i32;
+        pub fn query(type_: i32, name: *const u8, nlen: usize, buf: *mut u8, cap: usize) -> i32;
+        pub fn dnsbl(zone: *const u8, zlen: usize, ip: *const u8, iplen: usize, out4: *mut u8) -> i32;
+    }
+}
+
+/// The module mta1_http; the contract says what it needs.
+#[cfg(target_arch = "wasm32")]
+pub mod http {
+    #[link(wasm_import_module = "mta1_http")]
+    extern "C" {
+        pub fn start(method: i32, url: *const u8, ulen: usize, hdr: *const u8, hlen: usize, body: *const u8, blen: usize, timeout_ms: i32) -> i32;
+        pub fn start_msg(url: *const u8, ulen: usize, hdr: *const u8, hlen: usize, what: i32, timeout_ms: i32) -> i32;
+        pub fn wait(handle: i32, timeout_ms: i32) -> i32;
+        pub fn header(handle: i32, name: *const u8, nlen: usize, buf: *mut u8, cap: usize) -> i32;
+        pub fn read(handle: i32, buf: *mut u8, cap: usize) -> i32;
+        pub fn close(handle: i32) -> i32;
+    }
+}
+
+/// The module mta1_crypto; the contract says what it needs.
+#[cfg(target_arch = "wasm32")]
+pub mod crypto {
+    #[link(wasm_import_module = "mta1_crypto")]
+    extern "C" {
+        pub fn digest(alg: i32, ptr: *const u8, len: usize, out: *mut u8, cap: usize) -> i32;
+        pub fn digest_open(alg: i32) -> i32;
+        pub fn digest_update(h: i32, ptr: *const u8, len: usize) -> i32;
+        pub fn digest_body(h: i32, off: i64, len: i64, canon: i32) -> i32;
+        pub fn digest_final(h: i32, out: *mut u8, cap: usize) -> i32;
+        pub fn verify(alg: i32, key: *const u8, klen: usize, sig: *const u8, slen: usize, dig: *const u8, dlen: usize) -> i32;
+        pub fn sign(keyname: *const u8, nlen: usize, alg: i32, dig: *const u8, dlen: usize, out: *mut u8, cap: usize) -> i32;
+        pub fn hmac(keyname: *const u8, nlen: usize, alg: i32, ptr: *const u8, len: usize, out: *mut u8, cap: usize) -> i32;
+        pub fn password_verify(hash: *const u8, hlen: usize, pw: *const u8, pwlen: usize) -> i32;
+    }
+}
+
+/// The module mta1_table; the contract says what it needs.
+#[cfg(target_arch = "wasm32")]
+pub mod table {
+    #[link(wasm_import_module = "mta1_table")]
+    extern "C" {
+        pub fn lookup(table: *const u8, tlen: usize, key: *const u8, klen: usize, buf: *mut u8, cap: usize) -> i32;
+    }
+}
+
+/// The module mta1_event; the contract says what it needs.
+#[cfg(target_arch = "wasm32")]
+pub mod event {
+    #[link(wasm_import_module = "mta1_event")]
+    extern "C" {
+        pub fn emit(topic: *const u8, tlen: usize, data: *const u8, dlen: usize) -> i32;
+    }
 }
 
 /// Exports a hook; `hook!` is what plugins write.

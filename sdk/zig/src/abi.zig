@@ -458,7 +458,7 @@ pub const host = struct {
     pub extern "mta1" fn feature(id: i32) i32;
 };
 
-/// The module mta1_kv; needs its grant.
+/// The module mta1_kv; the contract says what it needs.
 pub const kv = struct {
     pub extern "mta1_kv" fn get(key: [*]const u8, klen: usize, buf: [*]u8, cap: usize) i32;
     pub extern "mta1_kv" fn set(key: [*]const u8, klen: usize, val: [*]const u8, vlen: usize, ttl_ms: i64, flags: i32) i32;
@@ -468,14 +468,14 @@ pub const kv = struct {
     pub extern "mta1_kv" fn cas(key: [*]const u8, klen: usize, old: [*]const u8, olen: usize, new_: [*]const u8, nlen: usize, ttl_ms: i64) i32;
 };
 
-/// The module mta1_dns; needs its grant.
+/// The module mta1_dns; the contract says what it needs.
 pub const dns = struct {
     pub extern "mta1_dns" fn prefetch(type_: i32, name: [*]const u8, nlen: usize) i32;
     pub extern "mta1_dns" fn query(type_: i32, name: [*]const u8, nlen: usize, buf: [*]u8, cap: usize) i32;
     pub extern "mta1_dns" fn dnsbl(zone: [*]const u8, zlen: usize, ip: [*]const u8, iplen: usize, out4: [*]u8) i32;
 };
 
-/// The module mta1_http; needs its grant.
+/// The module mta1_http; the contract says what it needs.
 pub const http = struct {
     pub extern "mta1_http" fn start(method: i32, url: [*]const u8, ulen: usize, hdr: [*]const u8, hlen: usize, body: [*]const u8, blen: usize, timeout_ms: i32) i32;
     pub extern "mta1_http" fn start_msg(url: [*]const u8, ulen: usize, hdr: [*]const u8, hlen: usize, what: i32, timeout_ms: i32) i32;
@@ -485,7 +485,7 @@ pub const http = struct {
     pub extern "mta1_http" fn close(handle: i32) i32;
 };
 
-/// The module mta1_crypto; needs its grant.
+/// The module mta1_crypto; the contract says what it needs.
 pub const crypto = struct {
     pub extern "mta1_crypto" fn digest(alg: i32, ptr: [*]const u8, len: usize, out: [*]u8, cap: usize) i32;
     pub extern "mta1_crypto" fn digest_open(alg: i32) i32;
@@ -498,12 +498,12 @@ pub const crypto = struct {
     pub extern "mta1_crypto" fn password_verify(hash: [*]const u8, hlen: usize, pw: [*]const u8, pwlen: usize) i32;
 };
 
-/// The module mta1_table; needs its grant.
+/// The module mta1_table; the contract says what it needs.
 pub const table = struct {
     pub extern "mta1_table" fn lookup(table: [*]const u8, tlen: usize, key: [*]const u8, klen: usize, buf: [*]u8, cap: usize) i32;
 };
 
-/// The module mta1_event; needs its grant.
+/// The module mta1_event; the contract says what it needs.
 pub const event = struct {
     pub extern "mta1_event" fn emit(topic: [*]const u8, tlen: usize, data: [*]const u8, dlen: usize) i32;
 };
