@@ -230,8 +230,8 @@ func TestConfigurationIsReadAlike(t *testing.T) {
 	}
 }
 
-// BenchmarkHook is one hook in an open instance, BenchmarkSession an instance
-// for one hook: made, called, closed.
+// BenchmarkHook is one hook in an open instance, BenchmarkSession a session of one
+// hook: an instance taken, called, and made as new again.
 func BenchmarkHook(b *testing.B)    { benchmark(b, false) }
 func BenchmarkSession(b *testing.B) { benchmark(b, true) }
 

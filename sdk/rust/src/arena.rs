@@ -162,5 +162,5 @@ mod memory {
     pub(crate) fn keep() {}
 }
 
-use memory::{rest, room, take};
 pub(crate) use memory::{keep, reset};
+use memory::{rest, room, take};

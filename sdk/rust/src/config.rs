@@ -83,11 +83,13 @@ fn parse_int(b: &[u8]) -> Option<i64> {
     if digits.is_empty() {
         return None;
     }
-    digits.iter().try_fold(0i64, |n, c| match c {
-        b'0'..=b'9' => n.checked_mul(10)?.checked_sub((c - b'0') as i64), // below zero, where there is one more
-        _ => None,
-    })
-    .and_then(|n| if b[0] == b'-' { Some(n) } else { n.checked_neg() })
+    digits
+        .iter()
+        .try_fold(0i64, |n, c| match c {
+            b'0'..=b'9' => n.checked_mul(10)?.checked_sub((c - b'0') as i64), // below zero, where there is one more
+            _ => None,
+        })
+        .and_then(|n| if b[0] == b'-' { Some(n) } else { n.checked_neg() })
 }
 
 /// parse_strings reads a JSON array of strings and decodes them in their place.
@@ -197,15 +199,26 @@ mod tests {
         assert_eq!(parse("[]"), Some([].to_vec()));
         assert_eq!(parse(r#" [ "a" , "b\"\\\/\n" ] "#), Some(["a", "b\"\\/\n"].to_vec()));
         assert_eq!(parse(r#"["a,b","\u00e4\u20ac\ud83d\ude00\ud83dx\udc00"]"#), Some(["a,b", "ä€😀\u{fffd}x\u{fffd}"].to_vec()));
-        for bad in ["", "[", "[]x", "[,]", "[\"a\",]", "[\"a\"", "[\"a]", "[1]", "{}", "[\"\\x\"]", "[\"\\u12\"]", "[\"\u{1}\"]", "[\"a\" \"b\"]"] {
+        for bad in
+            ["", "[", "[]x", "[,]", "[\"a\",]", "[\"a\"", "[\"a]", "[1]", "{}", "[\"\\x\"]", "[\"\\u12\"]", "[\"\u{1}\"]", "[\"a\" \"b\"]"]
+        {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn ints() {
-        for (s, want) in [("0", Some(0)), ("-12", Some(-12)), ("9223372036854775807", Some(i64::MAX)), ("-9223372036854775808", Some(i64::MIN)),
-            ("9223372036854775808", None), ("", None), ("-", None), ("1.5", None), ("1e3", None)] {
+        for (s, want) in [
+            ("0", Some(0)),
+            ("-12", Some(-12)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("", None),
+            ("-", None),
+            ("1.5", None),
+            ("1e3", None),
+        ] {
             assert_eq!(parse_int(s.as_bytes()), want, "{s}");
         }
     }

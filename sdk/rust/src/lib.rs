@@ -56,6 +56,7 @@ extern crate alloc;
 extern crate std;
 
 #[allow(missing_docs)]
+#[rustfmt::skip]
 pub mod abi;
 mod arena;
 mod config;

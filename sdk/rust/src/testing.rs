@@ -25,7 +25,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
-use std::{format, fmt};
+use std::{fmt, format};
 
 std::thread_local! {
     static CURRENT: RefCell<Host> = RefCell::new(Host::new());

@@ -9,8 +9,16 @@ static FINE: Global<bool> = Global::new(false);
 init!(|c| {
     WHOLE.set(c.json());
     LIST.set(c.strings("list"));
-    FINE.set(c.text("text") == "some text" && c.int("number", 0) == -12 && c.bool("yes", false) && !c.bool("no", true)
-        && c.int("absent", 7) == 7 && c.bool("absent", true) && !c.has("absent") && c.strings("absent").is_empty());
+    FINE.set(
+        c.text("text") == "some text"
+            && c.int("number", 0) == -12
+            && c.bool("yes", false)
+            && !c.bool("no", true)
+            && c.int("absent", 7) == 7
+            && c.bool("absent", true)
+            && !c.has("absent")
+            && c.strings("absent").is_empty(),
+    );
     Ok(())
 });
 
