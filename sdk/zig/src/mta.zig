@@ -136,7 +136,7 @@ fn nothing() callconv(.C) i32 {
 fn Hook(comptime handler: anytype, comptime name: []const u8) type {
     return struct {
         fn call() callconv(.C) i32 {
-            _ = arena_state.reset(.retain_capacity);
+            begin();
             const v: Verdict = if (comptime mayFail(handler)) handler() catch |err| {
                 fail(name, err);
                 @trap();
@@ -149,6 +149,7 @@ fn Hook(comptime handler: anytype, comptime name: []const u8) type {
 fn Start(comptime handler: anytype, comptime name: []const u8) type {
     return struct {
         fn call() callconv(.C) i32 {
+            begin();
             if (comptime mayFail(handler)) {
                 handler() catch |err| {
                     fail(name, err);
@@ -181,8 +182,28 @@ pub fn panic(message: []const u8, _: ?*std.builtin.StackTrace, _: ?usize) noretu
 pub const allocator = std.heap.wasm_allocator;
 
 /// Memory that lasts until the hook returns.
-pub const arena = arena_state.allocator();
-var arena_state = std.heap.ArenaAllocator.init(allocator);
+pub const arena = std.mem.Allocator{ .ptr = undefined, .vtable = &.{ .alloc = arenaAlloc, .resize = arenaResize, .free = arenaFree } };
+
+// An instance whose memory has grown is not used for another session, so what
+// most hooks need is there from the beginning.
+var first_memory: [16 << 10]u8 = undefined;
+var first = std.heap.FixedBufferAllocator.init(&first_memory);
+var more = std.heap.ArenaAllocator.init(allocator);
+
+fn begin() void {
+    first.reset();
+    _ = more.reset(.free_all);
+}
+
+fn arenaAlloc(_: *anyopaque, len: usize, log2_align: u8, address: usize) ?[*]u8 {
+    return first.allocator().rawAlloc(len, log2_align, address) orelse more.allocator().rawAlloc(len, log2_align, address);
+}
+
+fn arenaResize(_: *anyopaque, buf: []u8, log2_align: u8, len: usize, address: usize) bool {
+    return first.ownsSlice(buf) and first.allocator().rawResize(buf, log2_align, len, address);
+}
+
+fn arenaFree(_: *anyopaque, _: []u8, _: u8, _: usize) void {}
 
 /// Compares two texts.
 pub fn eql(a: []const u8, b: []const u8) bool {
