@@ -43,16 +43,15 @@ func (m *Manager) Rollback(ctx context.Context, name, id string) error {
 	}
 	to := e.predecessor()
 	if id != "" {
-		var found []*generation
+		found := make(map[string]*generation) // two of the same id do the same
 		for _, g := range e.kept {
-			if strings.HasPrefix(g.loaded.Generation(), id) {
-				found = append(found, g)
+			if full := g.loaded.Generation(); strings.HasPrefix(full, id) {
+				found[full], to = g, g
 			}
 		}
 		if len(found) != 1 {
 			return fail("%d of the generations that are kept begin with %q; there are %s", len(found), id, e.generations())
 		}
-		to = found[0]
 	}
 	switch {
 	case to == nil:

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -376,5 +378,82 @@ func TestAManifestAmongTheSourcesIsWatchedAndPinned(t *testing.T) {
 	})
 	if slices.ContainsFunc(r.f.all, func(p *plugin) bool { return p.closed.Load() != 1 }) {
 		t.Error("something is left open, or closed twice")
+	}
+}
+
+// Sessions come and go while generations fail, are rolled back by themselves
+// and by hand, and are replaced: nobody meets a closed plugin, and nothing is
+// left open.
+func TestHammerWithTrouble(t *testing.T) {
+	const swaps, sessions = 40, 12
+	r := newRig(t)
+	ctx := context.Background()
+	r.must(r.Start(ctx, []hostapi.Spec{r.spec("a", "v0"), r.spec("b", "pass")}))
+	var stop atomic.Bool
+	var asked atomic.Int64
+	var group sync.WaitGroup
+	for range sessions {
+		group.Go(func() {
+			for !stop.Load() {
+				chain, release := r.Acquire()
+				k := chain.Open("mx", nil)
+				for range 10 {
+					if o := k.Ask(ctx, &hook.Event{Stage: hook.Rcpt, Tx: &hook.Transaction{}}); o.Action == hook.Continue || o.Action == hook.Accept {
+						t.Errorf("a plugin that rejects or fails gave %+v", o)
+					}
+					asked.Add(1)
+					time.Sleep(20 * time.Microsecond)
+				}
+				k.Close()
+				release()
+			}
+		})
+	}
+	group.Go(func() {
+		for !stop.Load() {
+			for _, s := range r.List() {
+				if len(s.Generations) > manager.Kept || s.State != manager.Active {
+					t.Errorf("status %+v", s)
+				}
+			}
+			_ = r.Rollback(ctx, "a", "") // there may be none
+			time.Sleep(3 * time.Millisecond)
+		}
+	})
+	for i := 1; i <= swaps; i++ {
+		text := fmt.Sprintf("v%d", i)
+		if i%2 == 0 {
+			text = fmt.Sprintf("trap %d", i)
+		}
+		r.write("a.wasm", text)
+		r.must(r.Reload(ctx, "a"))
+		for n := asked.Load(); asked.Load() < n+60; {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	stop.Store(true)
+	group.Wait()
+	r.Close(true)
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	for _, p := range r.f.all {
+		if p.used.Load() > 0 || p.closed.Load() != 1 {
+			t.Errorf("%s was asked %d times after its end, closed %d times", p.Generation(), p.used.Load(), p.closed.Load())
+		}
+	}
+}
+
+// A session's question through the seat: the price of counting.
+func BenchmarkAsk(b *testing.B) {
+	r := newRig(b)
+	r.must(r.Start(context.Background(), []hostapi.Spec{r.spec("a", "pass")}))
+	chain, release := r.Acquire()
+	defer release()
+	k := chain.Open("mx", nil)
+	defer k.Close()
+	e := &hook.Event{Stage: hook.Rcpt, Tx: &hook.Transaction{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		k.Ask(context.Background(), e)
 	}
 }

@@ -319,3 +319,25 @@ func FuzzSchema(f *testing.F) {
 		}
 	})
 }
+
+// The example that authors copy must be one.
+func TestTheExampleOfTheREADME(t *testing.T) {
+	b, err := os.ReadFile("../../sdk/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, block := range strings.Split(string(b), "```toml\n")[1:] {
+		text, _, _ := strings.Cut(block, "```")
+		if !strings.Contains(text, "[capabilities]") {
+			continue
+		}
+		found = true
+		if _, err := ParseTOML([]byte("sha256 = \"" + strings.Repeat("0a", 32) + "\"\n" + text)); err != nil {
+			t.Errorf("%v in\n%s", err, text)
+		}
+	}
+	if !found {
+		t.Error("sdk/README.md has no manifest")
+	}
+}
