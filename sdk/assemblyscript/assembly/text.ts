@@ -36,9 +36,9 @@ export function again(n: i32): bool {
   return true;
 }
 
-/** Ends a read of n octets; null if n is an error. */
+/** Ends a read of n octets; null if n is an error, or more than there is room for still. */
 export function finish(n: i32): string | null {
-  const s: string | null = n < 0 ? null : decode(place, n);
+  const s: string | null = n < 0 || n > room ? null : decode(place, n);
   large = null;
   return s;
 }
