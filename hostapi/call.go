@@ -1,10 +1,13 @@
 package hostapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
@@ -27,6 +30,11 @@ type Meter interface {
 	FuelLeft() int64
 	WallLeft() time.Duration
 	MemoryLimit() int64 // octets
+	// Wait calls f, which may wait for something outside: another guest runs
+	// meanwhile. The context of f ends when the session does, and shortly
+	// before the wall time of the call is used up, so that the guest can still
+	// be told.
+	Wait(f func(ctx context.Context))
 }
 
 // What host functions cost beside the instructions of the guest, in
@@ -51,6 +59,11 @@ type Guest struct {
 	Now        func() time.Time // required
 	Random     io.Reader        // required; cryptographic
 	Started    time.Time        // where the monotonic clock begins
+	Metrics    *MetricSet       // nil: there are none
+	Services
+
+	dnsWaiting atomic.Int32 // prefetches that run
+	httpRate   rate
 }
 
 // Line is one line that a plugin logged.
@@ -105,9 +118,17 @@ type Call struct {
 	headerEdits int
 	headerBytes int
 	last        string // line logged
+	used        usage
+	ends        []func() // called by End, to release what the call opened
+	dns         dnsCall
+	http        httpCall
+	digests     digests
 
 	scratch [256]byte
 }
+
+// usage counts the calls of capabilities since Begin.
+type usage struct{ kv, dns, events, signatures, passwords int }
 
 // NewCall makes the state for an instance of g.
 func NewCall(g *Guest, m Meter) *Call { return &Call{guest: g, meter: m} }
@@ -119,10 +140,37 @@ func (c *Call) Begin(name string, e *hook.Event) {
 	c.reply = nil
 	c.calls, c.lines, c.edits, c.rcptEdits, c.headerEdits, c.headerBytes = 0, 0, 0, 0, 0, 0
 	c.last = ""
+	c.used, c.dns, c.http, c.digests = usage{}, dnsCall{}, httpCall{}, digests{}
 }
 
-// End forgets the event, which must not be kept after the call.
-func (c *Call) End() { c.event, c.reply = nil, nil }
+// End forgets the event, which must not be kept after the call, and releases
+// what the guest left open.
+func (c *Call) End() {
+	c.event, c.reply = nil, nil
+	for _, f := range c.ends {
+		f()
+	}
+	clear(c.ends)
+	c.ends = c.ends[:0]
+}
+
+// effects tells whether the call may change what outlives it: not while a
+// plugin is loaded.
+func (c *Call) effects() abi.Code {
+	if c.event == nil {
+		return abi.State
+	}
+	return abi.OK
+}
+
+// quota counts a call of a capability.
+func quota(used *int, limit int) abi.Code {
+	if *used >= limit {
+		return abi.Limit
+	}
+	*used++
+	return abi.OK
+}
 
 // HostCalls is the number of host calls since Begin.
 func (c *Call) HostCalls() int { return c.calls }
@@ -130,10 +178,11 @@ func (c *Call) HostCalls() int { return c.calls }
 // LastLine is the last line that was logged since Begin; empty: none.
 func (c *Call) LastLine() string { return c.last }
 
-// Function is a host function of the module abi.Module. Call gets the
-// parameters in the order of the signature and returns the result; it panics
-// with a *Trap where the contract says trap.
+// Function is a host function. Call gets the parameters in the order of the
+// signature and returns the result; it panics with a *Trap where the contract
+// says trap.
 type Function struct {
+	Module    string
 	Name      string
 	Signature abi.Signature
 	call      func(c *Call, m Memory, p []uint64) int64
@@ -154,37 +203,42 @@ func (c *Call) Count(name string) {
 	c.meter.Charge(costCall)
 }
 
-// Functions are the core functions, in the order of abi.Functions.
+// Functions are all functions: those of the core in the order of
+// abi.Functions, and those of the capabilities in that of abi.Capabilities.
 func Functions() []Function {
+	return slices.Concat(coreFunctions(), kvFunctions(), dnsFunctions(), httpFunctions(), cryptoFunctions(), tableFunctions(), eventFunctions())
+}
+
+func coreFunctions() []Function {
 	return []Function{
-		{"get", "iii>i", get},
-		{"get_num", "i>I", getNum},
-		{"set", "iii>i", setField},
-		{"set_num", "iI>i", setNum},
-		{"list_len", "i>i", listLen},
-		{"list_get", "iiiii>i", listGet},
-		{"list_num", "iii>I", listNum},
-		{"list_set", "iiiii>i", listSet},
-		{"list_insert", "iiii>i", listInsert},
-		{"list_remove", "ii>i", listRemove},
-		{"list_find", "iiii>i", listFind},
-		{"reply", "iiii>i", reply},
-		{"body_read", "Iii>i", bodyRead},
-		{"body_write", "ii>i", bodyWrite},
-		{"body_splice", "II>i", bodySplice},
-		{"attr_get", "iiiii>i", attrGet},
-		{"attr_set", "iiiii>i", attrSet},
-		{"attr_del", "iii>i", attrDel},
-		{"config", "iiii>i", config},
-		{"secret", "iiii>i", secret},
-		{"log", "iii>i", log},
-		{"log_level", ">i", logLevel},
-		{"now_ms", ">I", nowMs},
-		{"mono_ns", ">I", monoNs},
-		{"random", "ii>i", random},
-		{"metric_def", "iii>i", metricDef},
-		{"metric_add", "iI>i", metricAdd},
-		{"feature", "i>i", feature},
+		{abi.Module, "get", "iii>i", get},
+		{abi.Module, "get_num", "i>I", getNum},
+		{abi.Module, "set", "iii>i", setField},
+		{abi.Module, "set_num", "iI>i", setNum},
+		{abi.Module, "list_len", "i>i", listLen},
+		{abi.Module, "list_get", "iiiii>i", listGet},
+		{abi.Module, "list_num", "iii>I", listNum},
+		{abi.Module, "list_set", "iiiii>i", listSet},
+		{abi.Module, "list_insert", "iiii>i", listInsert},
+		{abi.Module, "list_remove", "ii>i", listRemove},
+		{abi.Module, "list_find", "iiii>i", listFind},
+		{abi.Module, "reply", "iiii>i", reply},
+		{abi.Module, "body_read", "Iii>i", bodyRead},
+		{abi.Module, "body_write", "ii>i", bodyWrite},
+		{abi.Module, "body_splice", "II>i", bodySplice},
+		{abi.Module, "attr_get", "iiiii>i", attrGet},
+		{abi.Module, "attr_set", "iiiii>i", attrSet},
+		{abi.Module, "attr_del", "iii>i", attrDel},
+		{abi.Module, "config", "iiii>i", config},
+		{abi.Module, "secret", "iiii>i", secret},
+		{abi.Module, "log", "iii>i", log},
+		{abi.Module, "log_level", ">i", logLevel},
+		{abi.Module, "now_ms", ">I", nowMs},
+		{abi.Module, "mono_ns", ">I", monoNs},
+		{abi.Module, "random", "ii>i", random},
+		{abi.Module, "metric_def", "iii>i", metricDef},
+		{abi.Module, "metric_add", "iI>i", metricAdd},
+		{abi.Module, "feature", "i>i", feature},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/wasmta/wasmta/hostapi/abi"
 )
@@ -59,9 +60,18 @@ func config(c *Call, m Memory, p []uint64) int64 {
 	return c.output(dst, v)
 }
 
-// secret(name, nlen, buf, cap): no grant gives secrets yet.
-func secret(_ *Call, m Memory, p []uint64) int64 {
-	in(m, p[0], p[1])
-	out(m, p[2], p[3])
-	return int64(abi.Denied)
+// secret(name, nlen, buf, cap)
+func secret(c *Call, m Memory, p []uint64) int64 {
+	name, dst := in(m, p[0], p[1]), out(m, p[2], p[3])
+	if !slices.Contains(c.guest.Grant.Secrets, string(name)) {
+		return int64(abi.Denied)
+	}
+	if c.guest.Secrets == nil {
+		return int64(abi.Unavailable)
+	}
+	v, ok := c.guest.Secrets.Secret(string(name))
+	if !ok {
+		return int64(abi.NotFound)
+	}
+	return c.output(dst, v)
 }

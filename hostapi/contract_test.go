@@ -53,11 +53,15 @@ func constants(t *testing.T) map[string]map[string]int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := parser.ParseFile(fset, "abi/signature.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
+	files := []*ast.File{f}
+	for _, name := range []string{"abi/signature.go", "abi/capability.go"} {
+		g, err := parser.ParseFile(fset, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, g)
 	}
-	pkg, err := (&types.Config{Importer: importer.Default()}).Check("abi", fset, []*ast.File{f, g}, nil)
+	pkg, err := (&types.Config{Importer: importer.ForCompiler(fset, "source", nil)}).Check("abi", fset, files, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,22 +164,52 @@ func TestFieldsAreThoseOfTheContract(t *testing.T) {
 }
 
 func TestFunctionsAreThoseOfTheContract(t *testing.T) {
-	rows := readme(t)["Name Type Parameters Result"]
-	list := Functions()
-	n := 0
-	abi.Functions(func(name string, sig abi.Signature) {
-		if n >= len(list) || list[n].Name != name || list[n].Signature != sig {
-			t.Errorf("function %d must be %s %s", n, name, sig)
+	tables, list := readme(t), Functions()
+	rows := tables["Name Type Parameters Result"]
+	check := func(module, name string, sig abi.Signature, row []string) {
+		t.Helper()
+		if len(list) == 0 || list[0].Module != module || list[0].Name != name || list[0].Signature != sig {
+			t.Fatalf("the next function of hostapi must be %s.%s %s", module, name, sig)
 		}
-		if n >= len(rows) || rows[n][0] != name || rows[n][1] != string(sig) {
-			t.Errorf("row %d of README.md must be %s %s", n, name, sig)
-		} else if got := strings.Count(rows[n][2], ",") + min(len(rows[n][2]), 1); got != strings.Index(string(sig), ">") {
+		list = list[1:]
+		if row[0] != name || row[1] != string(sig) {
+			t.Errorf("row %q of README.md must be %s %s", row, name, sig)
+		}
+		if got := strings.Count(row[2], ",") + min(len(row[2]), 1); got != strings.Index(string(sig), ">") {
 			t.Errorf("README.md gives %s %d parameters", name, got)
 		}
-		n++
+	}
+	abi.Functions(func(name string, sig abi.Signature) {
+		if len(rows) == 0 {
+			t.Fatalf("%s is not in README.md", name)
+		}
+		check(abi.Module, name, sig, rows[0])
+		rows = rows[1:]
 	})
-	if n != len(list) || n != len(rows) {
-		t.Errorf("%d functions in abi, %d in hostapi, %d in README.md", n, len(list), len(rows))
+	capabilities := tables["Module Name Type Parameters Result"]
+	offered := map[string]bool{}
+	for _, f := range list {
+		offered[f.Module] = true
+	}
+	abi.Capabilities(func(module, name string, sig abi.Signature, params []string) {
+		if !offered[module] {
+			t.Errorf("%s is not offered", module)
+			return
+		}
+		for len(capabilities) > 0 && !offered[capabilities[0][0]] {
+			capabilities = capabilities[1:]
+		}
+		if len(capabilities) == 0 || capabilities[0][0] != module {
+			t.Fatalf("%s.%s is not in README.md", module, name)
+		}
+		if row := capabilities[0]; row[3] != strings.Join(params, ", ") {
+			t.Errorf("README.md gives %s.%s the parameters %q, not %q", module, name, row[3], params)
+		}
+		check(module, name, sig, capabilities[0][1:])
+		capabilities = capabilities[1:]
+	})
+	if len(list) != 0 || len(rows) != 0 || len(capabilities) != 0 {
+		t.Errorf("more than in abi: %v in hostapi, %v and %v in README.md", list, rows, capabilities)
 	}
 }
 

@@ -15,6 +15,18 @@ func feature(c *Call, _ Memory, p []uint64) int64 {
 		ok = g.Headers >= Write
 	case abi.FeatureBodyRead:
 		ok = g.Body >= Read
+	case abi.FeatureKV:
+		ok = g.Missing(abi.ModuleKV) == ""
+	case abi.FeatureDNS:
+		ok = g.Missing(abi.ModuleDNS) == "" && c.guest.Resolver != nil
+	case abi.FeatureHTTP:
+		ok = g.Missing(abi.ModuleHTTP) == "" && c.guest.HTTP != nil
+	case abi.FeatureCrypto:
+		ok = true
+	case abi.FeatureTable:
+		ok = g.Missing(abi.ModuleTable) == ""
+	case abi.FeatureEvent:
+		ok = g.Missing(abi.ModuleEvent) == ""
 	}
 	if ok {
 		return 1

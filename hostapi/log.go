@@ -74,12 +74,3 @@ func (c *Call) ids() (session, message string) {
 
 // log_level(): the lowest level that is wanted.
 func logLevel(c *Call, _ Memory, _ []uint64) int64 { return int64(c.guest.LogLevel) }
-
-// Metrics come with the plugin platform; until then the functions link.
-
-func metricDef(_ *Call, m Memory, p []uint64) int64 {
-	in(m, p[1], p[2])
-	return int64(abi.Unsupported)
-}
-
-func metricAdd(*Call, Memory, []uint64) int64 { return int64(abi.Unsupported) }

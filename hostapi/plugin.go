@@ -16,7 +16,7 @@ func pluginFields() []field {
 		{id: abi.WallLeft, name: "WALL_LEFT_MS", stages: always, num: func(c *Call) int64 { return max(c.meter.WallLeft().Milliseconds(), 0) }},
 		{id: abi.MemLimit, name: "MEM_LIMIT", stages: always, num: func(c *Call) int64 { return c.meter.MemoryLimit() }},
 		{id: abi.Shadow, name: "SHADOW", stages: always, num: func(*Call) int64 { return 0 }},
-		{id: abi.DNSTTL, name: "DNS_TTL", stages: always, num: numNotOffered},
-		{id: abi.DNSAD, name: "DNS_AD", stages: always, num: numNotOffered},
+		{id: abi.DNSTTL, name: "DNS_TTL", stages: always, num: dnsTTL},
+		{id: abi.DNSAD, name: "DNS_AD", stages: always, num: dnsAD},
 	}
 }

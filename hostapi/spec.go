@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/hostapi/abi"
 )
 
 // Spec is one plugin as the operator configured it.
@@ -18,6 +19,9 @@ type Spec struct {
 	Config    json.RawMessage // handed to the plugin; {} if there is none
 	Grant     Grant
 	Limits    Limits
+
+	OnErrorGiven bool            // the operator chose OnError; otherwise a manifest may
+	Manifest     json.RawMessage // that lies beside Module, with the hash of what it is for; nil: none
 }
 
 // Access is how far a grant reaches.
@@ -54,6 +58,50 @@ type Grant struct {
 	Body         Access   // of the content; Write is not offered yet
 	AuthPassword bool     // read AUTH secrets
 	AttrsRead    []string // attributes of other plugins, "plugin/key" or "plugin/*"
+
+	KV       KVGrant     // memory that outlives sessions
+	DNS      DNSGrant    // queries of the server's resolver
+	HTTP     []HTTPGrant // requests to these places
+	SignKeys []string    // keys that the host signs with; the guest never sees them
+	Secrets  []string    // texts of [secrets]
+	Tables   []string    // of the operator's [[table]]
+	Events   []string    // topics of events, or "*"
+}
+
+// KVGrant is kv = { mb = 16 }.
+type KVGrant struct {
+	MB int // keys and values together, in MiB; 0: not granted
+}
+
+// DNSGrant is dns = { zones = ["*"] }.
+type DNSGrant struct {
+	Zones []string // a name covers itself and all below; "*": all; empty: not granted
+}
+
+// HTTPGrant is one place of http = [{ url = "https://host/path/", methods = ["GET"] }].
+type HTTPGrant struct {
+	URL     string   // scheme://host[:port]/prefix
+	Methods []string // empty: GET
+	Private bool     // loopback, link-local and private addresses too
+}
+
+// Missing is the line that [plugin.grant] lacks for imports from a capability
+// module; empty: none. A function of a module that is linked without its grant
+// answers E_DENIED.
+func (g *Grant) Missing(module string) string {
+	switch {
+	case module == abi.ModuleKV && g.KV.MB <= 0:
+		return "kv = { mb = 16 }"
+	case module == abi.ModuleDNS && len(g.DNS.Zones) == 0:
+		return `dns = { zones = ["*"] }`
+	case module == abi.ModuleHTTP && len(g.HTTP) == 0:
+		return `http = [{ url = "https://host.example/path/", methods = ["GET"] }]`
+	case module == abi.ModuleTable && len(g.Tables) == 0:
+		return `tables = ["name"]`
+	case module == abi.ModuleEvent && len(g.Events) == 0:
+		return `events = ["topic"]`
+	}
+	return ""
 }
 
 // Limits bound one plugin. Zero fields take the default.

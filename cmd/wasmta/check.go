@@ -13,6 +13,7 @@ import (
 
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/hostapi"
 )
 
 type checkCmd struct{ configFlag }
@@ -210,15 +211,31 @@ func (k *checker) exists(key, dir string) {
 	}
 }
 
-// plugins: each loads as it would in the server.
+// plugins: each loads as it would in the server, with what it is given.
 func (k *checker) plugins(e *env) {
+	var specs []hostapi.Spec
+	var at []int
 	for i, p := range k.cfg.Plugins {
 		spec, err := pluginSpec(p)
-		if err == nil {
-			err = e.loadPlugin(e.ctx, spec)
-		}
 		if err != nil {
-			k.fault(fmt.Sprintf("plugin.%d.module", i), "%s", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+			k.fault(fmt.Sprintf("plugin.%d.module", i), "%s", oneLine(err))
+			continue
+		}
+		specs, at = append(specs, spec), append(at, i)
+	}
+	err := e.loadPlugins(e.ctx, k.cfg, specs, func(i int, err error) {
+		k.fault(fmt.Sprintf("plugin.%d.module", at[i]), "%s", oneLine(err))
+	})
+	if err != nil {
+		k.fault("", "%s", oneLine(err))
+	}
+	for i, s := range k.cfg.Events {
+		if path := s.File(); path != "" {
+			k.directory(fmt.Sprintf("event.%d.to", i), "the directory of a sink for events", filepath.Dir(path))
 		}
 	}
+}
+
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 }

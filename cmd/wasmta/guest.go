@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/wasmta/wasmta/core/admin"
+	"github.com/wasmta/wasmta/core/config"
+	"github.com/wasmta/wasmta/core/event"
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/engine"
 	"github.com/wasmta/wasmta/hostapi/gobuild"
@@ -31,16 +33,32 @@ func newManager(e *engine.Engine, log *slog.Logger) *manager.Manager {
 	})
 }
 
-// loadPlugin loads a plugin as the server would, and closes it again.
-func loadPlugin(ctx context.Context, spec hostapi.Spec) error {
-	e, err := engine.New(engine.Options{Version: version()})
+// loadPlugins loads plugins as the server would, and closes them again. failed
+// is called with the index of each that cannot be loaded. Nothing of the data
+// directory is touched.
+func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, failed func(i int, err error)) error {
+	quiet := event.NewLog(slog.DiscardHandler)
+	gifts, err := newSupplies(cfg, "", quiet)
 	if err != nil {
 		return err
 	}
-	m := newManager(e, nil)
-	err = m.Apply(ctx, []hostapi.Spec{spec})
-	m.Close(true)
-	return errors.Join(err, e.Close())
+	quietly := *cfg
+	quietly.Events = nil // opens no files
+	if _, err := gifts.apply(&quietly); err != nil {
+		return errors.Join(err, gifts.close())
+	}
+	e, err := engine.New(engine.Options{Version: version(), Services: gifts.services})
+	if err != nil {
+		return errors.Join(err, gifts.close())
+	}
+	for i, spec := range specs {
+		m := newManager(e, nil)
+		if err := m.Apply(ctx, []hostapi.Spec{spec}); err != nil {
+			failed(i, err)
+		}
+		m.Close(true)
+	}
+	return errors.Join(e.Close(), gifts.close())
 }
 
 // pluginControl lets the control interface act on a manager.
@@ -52,6 +70,9 @@ func (c pluginControl) ListPlugins() []admin.PluginStatus {
 		p := admin.PluginStatus{
 			Name: s.Name, Module: s.Module, State: string(s.State), Generation: s.Generation, Hash: s.Hash, Hooks: s.Hooks,
 			Since: s.Since, Sessions: s.Sessions, LastError: s.LastError, ErrorTime: s.ErrorTime,
+		}
+		for _, g := range s.Generations {
+			p.Generations = append(p.Generations, admin.PluginGeneration(g))
 		}
 		for _, d := range s.Draining {
 			p.Draining = append(p.Draining, admin.DrainingSessions(d))
@@ -65,20 +86,32 @@ func (c pluginControl) LoadPlugin(ctx context.Context, name, file string) (admin
 	if err := c.manager.Load(manager.By(ctx, "control interface"), name, file); err != nil {
 		return admin.PluginStatus{}, err
 	}
+	return c.status(name)
+}
+
+func (c pluginControl) RollbackPlugin(ctx context.Context, name, generation string) (admin.PluginStatus, error) {
+	if err := c.manager.Rollback(manager.By(ctx, "control interface"), name, generation); err != nil {
+		return admin.PluginStatus{}, err
+	}
+	return c.status(name)
+}
+
+func (c pluginControl) status(name string) (admin.PluginStatus, error) {
 	for _, p := range c.ListPlugins() {
 		if p.Name == name {
 			return p, nil
 		}
 	}
-	return admin.PluginStatus{}, fmt.Errorf("plugin %q was loaded and is gone again: the configuration was read anew meanwhile", name)
+	return admin.PluginStatus{}, fmt.Errorf("plugin %q was changed and is gone again: the configuration was read anew meanwhile", name)
 }
 
 func (c pluginControl) ReloadPlugins(ctx context.Context, name string) error {
 	return c.manager.Reload(manager.By(ctx, "control interface"), name)
 }
 
-// inspectModule reports on a module from its binary alone.
-func inspectModule(wasm []byte) (any, string, bool, error) {
+// inspectModule reports on a module from its binary alone, and on what each of
+// the plugins that specs configure with it may do.
+func inspectModule(wasm []byte, specs []hostapi.Spec) (any, string, bool, error) {
 	r, err := engine.Inspect(wasm)
 	if err != nil {
 		return nil, "", false, err
@@ -109,11 +142,48 @@ func inspectModule(wasm []byte) (any, string, bool, error) {
 	if len(r.Manifest) > 0 {
 		line("manifest", "%s", r.Manifest)
 	}
+	lines := func(key string, list []string) {
+		if len(list) == 0 {
+			list = []string{"nothing"}
+		}
+		for _, l := range list {
+			line(key, "%s", l)
+		}
+	}
+	lines("asks for", r.Asks)
+	if len(r.Optional) > 0 {
+		line("optional", "%s", strings.Join(r.Optional, " "))
+	}
 	for _, p := range r.Problems {
 		line("problem", "%s", p)
 	}
-	if len(r.Problems) == 0 {
+	good := len(r.Problems) == 0
+	if good && len(specs) == 0 {
 		line("verdict", "it can be loaded, if the configuration grants what it needs")
 	}
-	return r, b.String(), len(r.Problems) == 0, nil
+	out := inspection{Report: r}
+	for _, s := range specs {
+		v := r.Review(s)
+		out.Plugins = append(out.Plugins, v)
+		fmt.Fprintf(&b, "\n")
+		line("plugin", "%s, manifest: %s, memory: %d MiB", v.Plugin, v.Manifest, v.MemoryMB)
+		if v.Manifest == "file" {
+			lines("asks for", v.Asks)
+		}
+		lines("granted", v.Granted)
+		lines("missing", v.Missing)
+		if v.Problem != "" {
+			line("problem", "%s", v.Problem)
+			good = false
+		} else if len(r.Problems) == 0 {
+			line("verdict", "it can be loaded")
+		}
+	}
+	return out, b.String(), good, nil
+}
+
+// inspection is what inspect tells a machine.
+type inspection struct {
+	engine.Report
+	Plugins []engine.Review `json:"plugins,omitempty"`
 }

@@ -24,7 +24,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills
-	e := &env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, loadPlugin: loadPlugin, inspect: inspectModule}
+	e := &env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, loadPlugins: loadPlugins, inspect: inspectModule}
 	os.Exit(e.run(os.Args[1:]))
 }
 
@@ -34,11 +34,12 @@ type env struct {
 	in       *os.File
 	out, err io.Writer
 
-	// loadPlugin loads a plugin as the server would, and closes it again.
-	loadPlugin func(ctx context.Context, spec hostapi.Spec) error
-	// inspect reads a module from its binary alone: for machines and for
-	// people, and whether it could be loaded.
-	inspect func(wasm []byte) (report any, text string, loadable bool, err error)
+	// loadPlugins loads plugins as the server would, and closes them again.
+	loadPlugins func(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, failed func(i int, err error)) error
+	// inspect reads a module from its binary alone, and with specs tells what
+	// they make of it: for machines and for people, and whether it could be
+	// loaded.
+	inspect func(wasm []byte, specs []hostapi.Spec) (report any, text string, loadable bool, err error)
 }
 
 // commands is the command line: one field, one command.

@@ -12,14 +12,19 @@ import (
 	"text/tabwriter"
 
 	"github.com/wasmta/wasmta/core/admin"
+	"github.com/wasmta/wasmta/core/config"
+	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/manager"
+	"github.com/wasmta/wasmta/hostapi/manifest"
 )
 
 type pluginCmd struct {
 	List    pluginListCmd    `cmd:"" help:"List the plugins of the running server."`
-	Inspect pluginInspectCmd `cmd:"" help:"Show what a module is, from its binary alone."`
+	Inspect pluginInspectCmd `cmd:"" help:"Show what a module is and asks for, from its binary alone."`
 	Load    pluginLoadCmd    `cmd:"" help:"Put another module file in force for a plugin."`
 	Reload  pluginReloadCmd  `cmd:"" help:"Read the module of one plugin, or of all, again."`
+
+	Rollback pluginRollbackCmd `cmd:"" help:"Put an earlier generation of a plugin in force."`
 }
 
 type jsonFlag struct {
@@ -76,6 +81,25 @@ func (c *pluginReloadCmd) Run(e *env) error {
 	return c.print(e, server.ReloadPlugins(e.ctx, c.Name))
 }
 
+type pluginRollbackCmd struct {
+	configFlag
+	jsonFlag
+	Name       string `arg:"" help:"The plugin's name in the configuration."`
+	Generation string `arg:"" optional:"" help:"Beginning of the generation's id, as list --json shows those that are kept; default: the one before."`
+}
+
+func (c *pluginRollbackCmd) Run(e *env) error {
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	p, err := server.RollbackPlugin(e.ctx, c.Name, c.Generation)
+	if err != nil {
+		return err
+	}
+	return c.print(e, func(yield func(admin.PluginStatus, error) bool) { yield(p, nil) })
+}
+
 func (f jsonFlag) print(e *env, list iter.Seq2[admin.PluginStatus, error]) error {
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
 	n := 0
@@ -105,6 +129,14 @@ func (f jsonFlag) print(e *env, list iter.Seq2[admin.PluginStatus, error]) error
 		if p.LastError != "" {
 			faults = append(faults, fmt.Sprintf("%s: refused %s: %s", p.Name, p.ErrorTime.Local().Format(timeLayout), p.LastError))
 		}
+		for _, g := range p.Generations {
+			if g.InForce && g.Breaker != "closed" {
+				faults = append(faults, fmt.Sprintf("%s: not asked, its circuit breaker is %s: %s", p.Name, g.Breaker, g.Trouble))
+			}
+			if g.RolledBack != "" {
+				faults = append(faults, fmt.Sprintf("%s: generation %s was rolled back: %s", p.Name, g.Generation, g.RolledBack))
+			}
+		}
 	}
 	if f.JSON {
 		return nil
@@ -123,7 +155,8 @@ func (f jsonFlag) print(e *env, list iter.Seq2[admin.PluginStatus, error]) error
 
 type pluginInspectCmd struct {
 	jsonFlag
-	File string `arg:"" help:"Module file."`
+	Config string `placeholder:"FILE" help:"Configuration file: show also what its plugins with this module are granted, and what they lack."`
+	File   string `arg:"" help:"Module file."`
 }
 
 func (c *pluginInspectCmd) Run(e *env) error {
@@ -134,7 +167,13 @@ func (c *pluginInspectCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	report, text, loadable, err := e.inspect(wasm)
+	var specs []hostapi.Spec
+	if c.Config != "" {
+		if specs, err = pluginsWith(c.File, c.Config); err != nil {
+			return err
+		}
+	}
+	report, text, loadable, err := e.inspect(wasm, specs)
 	if err != nil {
 		return exitf(exDataErr, "%s: %w", c.File, err)
 	}
@@ -149,6 +188,36 @@ func (c *pluginInspectCmd) Run(e *env) error {
 		return exit{code: exDataErr}
 	}
 	return nil
+}
+
+// pluginsWith are the plugins of a configuration whose module is this file.
+func pluginsWith(module, path string) ([]hostapi.Spec, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, exit{exConfig, err}
+	}
+	here, err := os.Stat(module)
+	if err != nil {
+		return nil, exit{exIOErr, err}
+	}
+	var specs []hostapi.Spec
+	for _, p := range cfg.Plugins {
+		if info, err := os.Stat(p.Module); err != nil || !os.SameFile(here, info) {
+			continue
+		}
+		spec, err := pluginSpec(p)
+		if err == nil {
+			spec.Manifest, _, err = manifest.Beside(p.Module, false)
+		}
+		if err != nil {
+			return nil, exitf(exConfig, "plugin %q: %w", p.Name, err)
+		}
+		specs = append(specs, spec)
+	}
+	if len(specs) == 0 {
+		return nil, exitf(exConfig, "%s: no [[plugin]] has module = %q", path, module)
+	}
+	return specs, nil
 }
 
 // readFile reads a file of at most limit octets; its errors have exit codes.

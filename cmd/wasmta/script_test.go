@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/script: what an operator types, and what follows.
 // $ADDR1 to $ADDR3 are free loopback addresses, accept.wasm and reject.wasm
-// answer every recipient, broken.wasm is no plugin. Commands of our own:
+// answer every recipient, broken.wasm is no plugin, asks.wasm wants rights and
+// traps.wasm always fails. Commands of our own:
 //
 //	code N COMMAND...     run it; the exit code must be N
 //	waitfor ADDRESS       until somebody listens there
@@ -50,7 +51,7 @@ func TestScripts(t *testing.T) {
 			for _, l := range held {
 				l.Close()
 			}
-			for name, wasm := range map[string][]byte{"accept.wasm": guest(1), "reject.wasm": guest(2 | 550<<16), "broken.wasm": wasmbuild.New().Bytes()} {
+			for name, wasm := range map[string][]byte{"accept.wasm": guest(1), "reject.wasm": guest(2 | 550<<16), "broken.wasm": wasmbuild.New().Bytes(), "asks.wasm": asks(), "traps.wasm": traps()} {
 				if err := os.WriteFile(filepath.Join(e.WorkDir, name), wasm, 0o600); err != nil {
 					return err
 				}
@@ -69,6 +70,26 @@ func guest(verdict int32) []byte {
 	m.Memory(1, 2)
 	m.Func("mta1_init", wasmbuild.None, wasmbuild.I32, wasmbuild.None, wasmbuild.I32Const(0))
 	m.Func("mta1_on_rcpt", wasmbuild.None, wasmbuild.I32, wasmbuild.None, wasmbuild.I32Const(verdict))
+	return m.Bytes()
+}
+
+// asks is a plugin with a manifest.
+func asks() []byte {
+	m := wasmbuild.New()
+	m.Import("mta1_kv", "del", wasmbuild.I32+wasmbuild.I32, wasmbuild.I32)
+	m.Memory(1, 2)
+	m.Func("mta1_init", wasmbuild.None, wasmbuild.I32, wasmbuild.None, wasmbuild.I32Const(0))
+	m.Func("mta1_on_rcpt", wasmbuild.None, wasmbuild.I32, wasmbuild.None, wasmbuild.I32Const(0))
+	m.Custom("mta1.manifest", `{"name":"asks","hooks":["on_rcpt"],"capabilities":{"headers":"write","kv":{"mb":64}},
+		"config_schema":{"properties":{"delay":{"type":"integer"}},"additionalProperties":false}}`)
+	return m.Bytes()
+}
+
+func traps() []byte {
+	m := wasmbuild.New()
+	m.Memory(1, 2)
+	m.Func("mta1_init", wasmbuild.None, wasmbuild.I32, wasmbuild.None, wasmbuild.I32Const(0))
+	m.Func("mta1_on_rcpt", wasmbuild.None, wasmbuild.I32, wasmbuild.None, wasmbuild.Unreachable)
 	return m.Bytes()
 }
 

@@ -80,7 +80,19 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 		main.Warn(w.Error())
 	}
 
-	eng, err := newEngine(cfg, log)
+	gifts, err := newSupplies(cfg, memoryDir(cfg), log)
+	if err != nil {
+		return exit{exUnavailable, err}
+	}
+	defer func() {
+		if err := gifts.close(); err != nil {
+			main.Error("closing what plugins were given", "error", err.Error())
+		}
+	}()
+	if _, err := gifts.apply(cfg); err != nil {
+		return exit{exConfig, err}
+	}
+	eng, err := newEngine(cfg, log, gifts.services)
 	if err != nil {
 		return err
 	}
@@ -108,6 +120,7 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 	ctx, stop := context.WithCancel(e.ctx)
 	defer stop()
 	go plugins.Watch(ctx)
+	go gifts.tables.Watch(ctx)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -117,10 +130,10 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 			case <-ctx.Done():
 				return
 			case <-hangup:
-				if err := reload(manager.By(ctx, "SIGHUP"), path, cfg, plugins, server, main); err != nil {
+				if err := reload(manager.By(ctx, "SIGHUP"), path, cfg, gifts, plugins, server, main); err != nil {
 					main.Error("reload failed, everything stays as it was", "error", err.Error())
 				} else {
-					main.Info("reloaded plugins and certificate")
+					main.Info("reloaded plugins, what they are given, and certificate")
 				}
 			}
 		}
@@ -132,9 +145,9 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 	return nil
 }
 
-// reload puts the plugins and the certificate of the file in force, or nothing
-// of it. What else has changed in the file needs a restart, which is said.
-func reload(ctx context.Context, path string, running *config.Config, plugins *manager.Manager, server *core.Server, log *slog.Logger) error {
+// reload puts the plugins of the file, what they are given and the certificate
+// in force, or nothing of it. What else has changed in the file needs a restart, which is said.
+func reload(ctx context.Context, path string, running *config.Config, gifts *supplies, plugins *manager.Manager, server *core.Server, log *slog.Logger) error {
 	cfg, err := config.Load(path)
 	if err != nil {
 		return err
@@ -150,7 +163,12 @@ func reload(ctx context.Context, path string, running *config.Config, plugins *m
 	if err != nil {
 		return err
 	}
+	undo, err := gifts.apply(cfg)
+	if err != nil {
+		return err
+	}
 	if err := plugins.Apply(ctx, specs); err != nil {
+		undo()
 		return err
 	}
 	use()
@@ -224,13 +242,13 @@ func guestLevel(l int32) slog.Level {
 	return slog.LevelInfo
 }
 
-func newEngine(cfg *config.Config, log event.Log) (*engine.Engine, error) {
+func newEngine(cfg *config.Config, log event.Log, services func(hostapi.Spec) (hostapi.Services, error)) (*engine.Engine, error) {
 	wanted := abi.LogDebug
 	for wanted < abi.LogError && guestLevel(wanted) < logLevel(cfg) {
 		wanted++
 	}
 	return engine.New(engine.Options{
-		CacheDir:  filepath.Join(cfg.DataDir, "compiled"),
+		CacheDir: filepath.Join(cfg.DataDir, "compiled"), Services: services,
 		MaxMemory: int64(cfg.Limits.PluginMemory), Version: version(), LogLevel: wanted, Logger: log.Program("plugin"),
 		Log: func(l hostapi.Line) {
 			subject := l.Message

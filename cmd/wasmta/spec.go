@@ -12,12 +12,19 @@ import (
 // checked.
 func pluginSpec(p config.Plugin) (hostapi.Spec, error) {
 	s := hostapi.Spec{
-		Name: p.Name, Module: p.Module, Listeners: p.Listeners, Dev: p.Dev,
-		Grant: hostapi.Grant{AuthPassword: p.Grant.AuthPassword, AttrsRead: p.Grant.AttrsRead},
+		Name: p.Name, Module: p.Module, Listeners: p.Listeners, Dev: p.Dev, OnErrorGiven: p.OnError != "",
+		Grant: hostapi.Grant{
+			AuthPassword: p.Grant.AuthPassword, AttrsRead: p.Grant.AttrsRead,
+			KV: hostapi.KVGrant(p.Grant.KV), DNS: hostapi.DNSGrant(p.Grant.DNS),
+			SignKeys: p.Grant.SignKeys, Secrets: p.Grant.Secrets, Tables: p.Grant.Tables, Events: p.Grant.Events,
+		},
 		Limits: hostapi.Limits{
 			MemoryMB: p.Limits.MemoryMB, Concurrent: p.Limits.Concurrent,
 			CPU: time.Duration(p.Limits.CPUms) * time.Millisecond, Wall: time.Duration(p.Limits.WallMs) * time.Millisecond,
 		},
+	}
+	for _, h := range p.Grant.HTTP {
+		s.Grant.HTTP = append(s.Grant.HTTP, hostapi.HTTPGrant(h))
 	}
 	var err error
 	if s.OnError, err = hook.ParseFailurePolicy(p.OnError); err != nil {

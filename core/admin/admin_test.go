@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/queue"
 )
@@ -102,6 +103,14 @@ func (f *fake) LoadPlugin(_ context.Context, name, file string) (PluginStatus, e
 		return PluginStatus{}, errors.New("there is no plugin of that name")
 	}
 	return PluginStatus{Name: name, Module: file, State: "active"}, nil
+}
+func (f *fake) RollbackPlugin(_ context.Context, name, generation string) (PluginStatus, error) {
+	if name != "a" {
+		return PluginStatus{}, errors.New("there is no plugin of that name")
+	}
+	return PluginStatus{Name: name, Generation: generation, Generations: []PluginGeneration{{
+		Generation: generation, InForce: true, Hooks: []hook.Figures{{Hook: "rcpt", Calls: 3, Failures: map[string]uint64{"trap": 1}}},
+	}}}, nil
 }
 func (f *fake) ReloadPlugins(_ context.Context, name string) error {
 	if name == "b" {
@@ -375,6 +384,15 @@ func TestPlugins(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	n := 0
+	if p, err := c.RollbackPlugin(context.Background(), "a", "g1"); err != nil || p.Generation != "g1" || p.Generations[0].Hooks[0].Failures["trap"] != 1 {
+		t.Errorf("rolled back: %+v, %v", p, err)
+	}
+	if _, err := c.RollbackPlugin(context.Background(), "z", ""); err == nil || err.Error() != "there is no plugin of that name" {
+		t.Errorf("rolled back what is not there: %v", err)
+	}
+	if _, err := c.RollbackPlugin(context.Background(), "", ""); err == nil || !strings.Contains(err.Error(), "name") {
+		t.Errorf("rolled back nothing: %v", err)
+	}
 	for p, err := range c.ReloadPlugins(context.Background(), "a") {
 		if n++; err != nil || p.Name != "a" {
 			t.Errorf("%+v %v", p, err)

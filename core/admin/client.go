@@ -217,6 +217,12 @@ func (c *Client) ReloadPlugins(ctx context.Context, name string) iter.Seq2[Plugi
 	})
 }
 
+// RollbackPlugin puts an earlier generation of a plugin in force; an empty
+// generation is the one before.
+func (c *Client) RollbackPlugin(ctx context.Context, name, generation string) (p PluginStatus, err error) {
+	return p, c.get(ctx, "/v1/plugins/rollback", rollbackRequest{name, generation}, &p)
+}
+
 // Ready asks whether the server takes mail; the error says why not.
 func (c *Client) Ready(ctx context.Context) error {
 	var any map[string]any

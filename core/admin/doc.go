@@ -12,6 +12,7 @@
 //	GET  /v1/plugins             one JSON object per line
 //	POST /v1/plugins/load        another file for a configured plugin
 //	POST /v1/plugins/reload      read modules again
+//	POST /v1/plugins/rollback    an earlier generation of a plugin
 //
 // The query of /v1/queue is id, domain, sender, held, limit and after; after is
 // "ID/ITEM" of the last item that was seen.

@@ -67,6 +67,7 @@ func New(opt Options) *Server {
 	mux.HandleFunc("GET /v1/plugins", s.plugins)
 	mux.HandleFunc("POST /v1/plugins/load", s.load)
 	mux.HandleFunc("POST /v1/plugins/reload", s.reload)
+	mux.HandleFunc("POST /v1/plugins/rollback", s.rollback)
 	s.http = &http.Server{
 		Handler:           guard(mux),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -527,6 +528,28 @@ func (s *Server) load(w http.ResponseWriter, r *http.Request) {
 	}
 	patient(w) // building and compiling take theirs
 	status, err := s.opt.Plugins.LoadPlugin(r.Context(), q.Name, q.File)
+	if err != nil {
+		refuse(w, http.StatusUnprocessableEntity, "%v", err)
+		return
+	}
+	answer(w, status)
+}
+
+func (s *Server) rollback(w http.ResponseWriter, r *http.Request) {
+	var q rollbackRequest
+	if !read(w, r, &q) {
+		return
+	}
+	if q.Name == "" {
+		refuse(w, http.StatusBadRequest, "the name of a plugin is needed")
+		return
+	}
+	if s.opt.Plugins == nil {
+		refuse(w, http.StatusUnprocessableEntity, "%v", errNoPlugins)
+		return
+	}
+	patient(w) // another change may be under way
+	status, err := s.opt.Plugins.RollbackPlugin(r.Context(), q.Name, q.Generation)
 	if err != nil {
 		refuse(w, http.StatusUnprocessableEntity, "%v", err)
 		return

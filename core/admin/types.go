@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/queue"
 )
@@ -39,6 +40,9 @@ type Plugins interface {
 	// ReloadPlugins reads the module of one plugin again; of all if name is
 	// empty.
 	ReloadPlugins(ctx context.Context, name string) error
+	// RollbackPlugin puts an earlier generation of one plugin in force: the one
+	// that generation is the beginning of, or if it is empty the one before.
+	RollbackPlugin(ctx context.Context, name, generation string) (PluginStatus, error)
 }
 
 // PluginStatus is one configured plugin as it stands.
@@ -54,6 +58,21 @@ type PluginStatus struct {
 	Draining   []DrainingSessions `json:"draining,omitempty"` // replaced generations that are still held
 	LastError  string             `json:"last_error,omitempty"`
 	ErrorTime  time.Time          `json:"error_time,omitzero"`
+
+	Generations []PluginGeneration `json:"generations,omitempty"` // those that are kept ready, the last one put in force last
+}
+
+// PluginGeneration is one generation of a plugin that is kept ready.
+type PluginGeneration struct {
+	Generation string         `json:"generation"`
+	Hash       string         `json:"sha256"`
+	InForce    bool           `json:"in_force,omitempty"`
+	Since      time.Time      `json:"since"`                 // when it was put in force, for the last time
+	Grant      []string       `json:"grant"`                 // lines of [plugin.grant]
+	Breaker    string         `json:"breaker"`               // closed | open | trying
+	Trouble    string         `json:"trouble,omitempty"`     // why the breaker is not closed
+	RolledBack string         `json:"rolled_back,omitempty"` // why
+	Hooks      []hook.Figures `json:"hooks"`
 }
 
 // DrainingSessions is a replaced generation that is still held.
@@ -247,6 +266,11 @@ type Failure struct {
 type loadRequest struct {
 	Name string `json:"name"`
 	File string `json:"file,omitempty"`
+}
+
+type rollbackRequest struct {
+	Name       string `json:"name"`
+	Generation string `json:"generation,omitempty"`
 }
 
 type errorBody struct {

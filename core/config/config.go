@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,15 +39,19 @@ type Config struct {
 	RelayDomains  []Domain `toml:"relay_domains"`
 	RelayNetworks []Prefix `toml:"relay_networks"`
 
-	Listeners []Listener `toml:"listener"`
-	TLS       TLS        `toml:"tls"`
-	DNS       DNS        `toml:"dns"`
-	Routes    []Route    `toml:"route"`
-	Queue     Queue      `toml:"queue"`
-	Limits    Limits     `toml:"limits"`
-	Plugins   []Plugin   `toml:"plugin"`
-	Admin     Admin      `toml:"admin"`
-	Log       Log        `toml:"log"`
+	Listeners []Listener        `toml:"listener"`
+	TLS       TLS               `toml:"tls"`
+	DNS       DNS               `toml:"dns"`
+	Routes    []Route           `toml:"route"`
+	Queue     Queue             `toml:"queue"`
+	Limits    Limits            `toml:"limits"`
+	Plugins   []Plugin          `toml:"plugin"`
+	Tables    []Table           `toml:"table"`
+	Events    []Event           `toml:"event"`
+	Secrets   map[string]Secret `toml:"secrets"`
+	Keys      map[string]Key    `toml:"keys"`
+	Admin     Admin             `toml:"admin"`
+	Log       Log               `toml:"log"`
 }
 
 // Listener is one [[listener]].
@@ -109,11 +115,68 @@ type Plugin struct {
 
 // Grant is [plugin.grant].
 type Grant struct {
-	Envelope     string   `toml:"envelope"`
-	Headers      string   `toml:"headers"`
-	Body         string   `toml:"body"`
-	AuthPassword bool     `toml:"auth_password"`
-	AttrsRead    []string `toml:"attrs_read"`
+	Envelope     string      `toml:"envelope"`
+	Headers      string      `toml:"headers"`
+	Body         string      `toml:"body"`
+	AuthPassword bool        `toml:"auth_password"`
+	AttrsRead    []string    `toml:"attrs_read"`
+	KV           GrantKV     `toml:"kv"`
+	DNS          GrantDNS    `toml:"dns"`
+	HTTP         []GrantHTTP `toml:"http"`
+	SignKeys     []string    `toml:"sign_keys"` // names of [keys]
+	Secrets      []string    `toml:"secrets"`   // names of [secrets]
+	Tables       []string    `toml:"tables"`    // names of [[table]]
+	Events       []string    `toml:"events"`    // topics, or "*"
+}
+
+// GrantKV is kv = { mb = 16 }.
+type GrantKV struct {
+	MB int `toml:"mb"`
+}
+
+// GrantDNS is dns = { zones = ["*"] }.
+type GrantDNS struct {
+	Zones []string `toml:"zones"`
+}
+
+// GrantHTTP is one place that requests may go to.
+type GrantHTTP struct {
+	URL     string   `toml:"url"`
+	Methods []string `toml:"methods"` // empty: GET
+	Private bool     `toml:"private"`
+}
+
+// Table is one [[table]]: data for plugins.
+type Table struct {
+	Name string `toml:"name"`
+	File string `toml:"file"` // absolute after Load
+	Type string `toml:"type"` // exact | domain | cidr
+}
+
+// Event is one [[event]]: where events of plugins go.
+type Event struct {
+	Topics []string `toml:"topics"` // "*": all
+	To     string   `toml:"to"`     // log, or file:PATH, absolute after Load
+}
+
+// File is the path of To; empty: the log.
+func (e Event) File() string {
+	path, _ := strings.CutPrefix(e.To, "file:")
+	if path == e.To {
+		return ""
+	}
+	return path
+}
+
+// Secret is one line of [secrets]: either of the two.
+type Secret struct {
+	File  string `toml:"file"` // absolute after Load
+	Value string `toml:"value"`
+}
+
+// Key is one line of [keys].
+type Key struct {
+	File string `toml:"file"` // absolute after Load
 }
 
 // PluginLimits is [plugin.limits]; zero: the default.
@@ -315,6 +378,23 @@ func (c *Config) resolve(dir string) {
 	for i := range c.Plugins {
 		abs(&c.Plugins[i].Module)
 	}
+	for i := range c.Tables {
+		abs(&c.Tables[i].File)
+	}
+	for i := range c.Events {
+		if path := c.Events[i].File(); path != "" {
+			abs(&path)
+			c.Events[i].To = "file:" + path
+		}
+	}
+	for name, s := range c.Secrets {
+		abs(&s.File)
+		c.Secrets[name] = s
+	}
+	for name, k := range c.Keys {
+		abs(&k.File)
+		c.Keys[name] = k
+	}
 	for i := range c.Routes {
 		if to := c.Routes[i].To; to != nil && (to.Transport == mail.TransportMaildir || to.Transport == mail.TransportLMTPUnix) {
 			abs(&to.Host)
@@ -462,6 +542,7 @@ func (c *Config) check(p *checker) {
 	if c.Limits.PluginMemory < 0 {
 		p.fault("limits.plugin_memory", "plugin_memory must be a size, or left out for a quarter of the memory")
 	}
+	c.checkSupplies(p)
 	plugins := map[string]bool{}
 	for i, g := range c.Plugins {
 		key := fmt.Sprintf("plugin.%d.", i)
@@ -487,6 +568,7 @@ func (c *Config) check(p *checker) {
 				p.fault(key+"grant."+word, "%s = %q: write none, read or write", word, value)
 			}
 		}
+		c.checkGrant(p, key+"grant.", &g.Grant)
 		if g.Grant.Body == "write" {
 			p.fault(key+"grant.body", "body = \"write\" is not offered yet: a plugin can read the body, not replace it")
 		}
@@ -512,6 +594,103 @@ func (c *Config) check(p *checker) {
 	}
 	if !oneOf(c.Log.Level, "debug", "info", "warn", "error") {
 		p.fault("log.level", "level = %q: write debug, info, warn or error", c.Log.Level)
+	}
+}
+
+// checkSupplies looks at what plugins are given.
+func (c *Config) checkSupplies(p *checker) {
+	tables := map[string]bool{}
+	for i, t := range c.Tables {
+		key := fmt.Sprintf("table.%d.", i)
+		if t.Name == "" || len(t.Name) > 64 || strings.ContainsFunc(t.Name, notName) {
+			p.fault(key+"name", "a table needs a name of letters, digits, '-' and '_', at most 64")
+		} else if tables[t.Name] {
+			p.fault(key+"name", "the table name %q is used twice; give each its own", t.Name)
+		}
+		tables[t.Name] = true
+		if t.File == "" {
+			p.fault(key+"file", "a table needs file = the path of a text file with one \"key value\" in a line")
+		}
+		if !oneOf(t.Type, "", "exact", "domain", "cidr") {
+			p.fault(key+"type", "type = %q: write exact, domain or cidr", t.Type)
+		}
+	}
+	for i, e := range c.Events {
+		key := fmt.Sprintf("event.%d.", i)
+		if e.To != "log" && e.File() == "" {
+			p.fault(key+"to", "to = %q: write \"log\" or \"file:PATH\"", e.To)
+		}
+		if len(e.Topics) == 0 {
+			p.fault(key+"topics", "a sink for events needs topics: a list of them, or [\"*\"] for all")
+		}
+		checkTopics(p, key+"topics", e.Topics)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Secrets)) {
+		key, s := "secrets."+name, c.Secrets[name]
+		if name == "" || strings.ContainsFunc(name, notName) {
+			p.fault(key, "a secret's name must be letters, digits, '-' and '_'")
+		}
+		if (s.File == "") == (s.Value == "") {
+			p.fault(key, "the secret %q needs either file = the path of a file with it (which others cannot read), or value = the text itself", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Keys)) {
+		key := "keys." + name
+		if name == "" || strings.ContainsFunc(name, notName) {
+			p.fault(key, "a key's name must be letters, digits, '-' and '_'")
+		}
+		if c.Keys[name].File == "" {
+			p.fault(key, "the key %q needs file = the path of a PEM file, or for HMAC of a file with the secret", name)
+		}
+	}
+}
+
+// maxKV is the largest memory of one plugin, in MiB.
+const maxKV = 64 << 10
+
+// checkGrant looks at the capabilities of [plugin.grant].
+func (c *Config) checkGrant(p *checker, key string, g *Grant) {
+	if g.KV.MB < 0 || g.KV.MB > maxKV {
+		p.fault(key+"kv", "kv = { mb = %d } must be 1 to %d MiB", g.KV.MB, maxKV)
+	}
+	for _, z := range g.DNS.Zones {
+		if _, err := mail.ParseDomain(z); z != "*" && err != nil {
+			p.fault(key+"dns", "zone %q: %v; write a domain, which stands for all below it too, or \"*\"", z, err)
+		}
+	}
+	for _, h := range g.HTTP {
+		if u, err := url.Parse(h.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			p.fault(key+"http", "url = %q: write https://HOST/PATH/ or http://HOST:PORT/PATH/", h.URL)
+		}
+		for _, m := range h.Methods {
+			if m == "" || strings.ContainsFunc(m, func(r rune) bool { return r < 'A' || r > 'Z' }) {
+				p.fault(key+"http", "method %q: write GET, POST or another in capital letters", m)
+			}
+		}
+	}
+	for _, name := range g.SignKeys {
+		if _, ok := c.Keys[name]; !ok {
+			p.fault(key+"sign_keys", "there is no key called %q; add %s = { file = \"PATH\" } to [keys]", name, name)
+		}
+	}
+	for _, name := range g.Secrets {
+		if _, ok := c.Secrets[name]; !ok {
+			p.fault(key+"secrets", "there is no secret called %q; add %s = { file = \"PATH\" } to [secrets]", name, name)
+		}
+	}
+	for _, name := range g.Tables {
+		if !slices.ContainsFunc(c.Tables, func(t Table) bool { return t.Name == name }) {
+			p.fault(key+"tables", "there is no table called %q; add [[table]] with name = %q, file and type", name, name)
+		}
+	}
+	checkTopics(p, key+"events", g.Events)
+}
+
+func checkTopics(p *checker, key string, topics []string) {
+	for _, t := range topics {
+		if t != "*" && (t == "" || len(t) > 64 || strings.ContainsFunc(t, func(r rune) bool { return r != '.' && notName(r) })) {
+			p.fault(key, "topic %q: write letters, digits, '.', '-' and '_', at most 64, or \"*\" for all", t)
+		}
 	}
 }
 

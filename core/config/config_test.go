@@ -19,6 +19,11 @@ func TestTheSampleLoads(t *testing.T) {
 		c.Limits.MessageSize != 50<<20 || c.Admin.Socket != "/var/lib/wasmta/admin.sock" || !c.IsLocal("example.org") || len(c.RelayNetworks) != 2 {
 		t.Errorf("%+v", c)
 	}
+	g := c.Plugins[0].Grant
+	if g.KV.MB != 16 || g.DNS.Zones[0] != "*" || g.HTTP[0].URL != "https://rep.example/v1/" || c.Secrets["api_key"].File == "api_key" ||
+		!filepath.IsAbs(c.Keys["dkim"].File) || !filepath.IsAbs(c.Tables[0].File) || c.Events[0].To != "log" || c.Events[0].File() != "" {
+		t.Errorf("%+v", c)
+	}
 	if j, _ := c.Plugins[0].ConfigJSON(); string(j) != `{"domains":["spam.example"]}` {
 		t.Errorf("%s", j)
 	}
@@ -50,37 +55,54 @@ func TestRelativePathsStartAtTheFile(t *testing.T) {
 func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
 	const head = "hostname = \"h.example\"\n[[listener]]\naddress = \"127.0.0.1:25\"\n"
 	for in, want := range map[string]string{
-		head + "role = \"mta\"":                                                  `x.toml:4:8: `,
-		head + "colour = 1":                                                      `x.toml:4:1: unknown key "listener.colour"`,
-		head + "[[route]]\ndomains = [\"a b\"]\nto='mx'":                         `x.toml:5:1: domain "a b"`,
-		head + "[[route]]\ndomains = [\"*\"]":                                    `x.toml:4:3: a route needs to`,
-		head + "[[route]]\ndomains=['*']\nto = 'ftp:x'":                          `x.toml:6:6: `,
-		head + "tls = \"starttls\"":                                              `x.toml:4:1: tls = "starttls" needs a certificate`,
-		head + "[[listener]]\naddress='x'":                                       `x.toml:4:3: the listener name "mx" is used twice`,
-		head + "[queue]\nretry = ['1h', '5x']":                                   `x.toml:5:16: `,
-		head + "[[plugin]]\nname='a b'\nmodule='x'":                              `x.toml:5:1: a plugin needs a name`,
-		head + "[[plugin]]\nname='a'":                                            `x.toml:4:3: a plugin needs module`,
-		head + "[[plugin]]\nname='a'\nmodule='x'\non_error='maybe'":              `x.toml:7:1: on_error = "maybe"`,
-		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nheaders='all'": `x.toml:8:1: headers = "all"`,
-		head + "[[plugin]]\nname='a'\nmodule='x'\nlisteners=['nope']":            `x.toml:7:1: there is no listener called "nope"`,
-		head + "[admin]\nhttp = '0.0.0.0:80'":                                    `x.toml:5:1: http = "0.0.0.0:80" must be a loopback`,
-		head + "[queue]\nlifetime = 5":                                           `x.toml:5:1: queue.lifetime must be at least 1s; write a number and a unit`,
-		head + "[queue]\nwarn_after = 0":                                         `x.toml:5:1: queue.warn_after must be`,
-		head + "[limits]\nrecipients = -1":                                       `x.toml:5:1: recipients must be at least 1`,
-		head + "[limits]\nsessions = \"many\"":                                   `x.toml:5:12: limits.sessions: a whole number is expected here, not a string`,
-		head + "[admin]\nhttp = '127.0.0.1:99999'":                               `x.toml:5:1: http = `,
-		head + "[dns]\nresolvers = ['dns.example']":                              `x.toml:5:1: resolver "dns.example": write ADDRESS`,
-		head + "[[listener]]\nname='b'\naddress='127.0.0.1:25'":                  `x.toml:6:1: the address "127.0.0.1:25" is used by two listeners`,
-		head + "[[listener]]\nname='b'\naddress='unix:'":                         `x.toml:6:1: address "unix:" must be`,
-		head + "[[listener]]\nname='b'\naddress='[::]:65536'":                    `x.toml:6:1: address "[::]:65536" must be`,
-		head + "[[route]]\ndomains=['*']\nto='maildir:/m/{usr}'":                 `x.toml:6:1: to = "maildir:/m/{usr}": the placeholders there are are {user}`,
-		"local_domains = ['a..example']":                                         `x.toml:1:1: domain "a..example": `,
-		"relay_domains = ['a b']":                                                `x.toml:1:1: domain "a b": `,
-		"local_domains = 'a.example'":                                            `x.toml:1:17: local_domains: a list in brackets is expected here, not a string`,
-		"hostname = \"a b\"\n":                                                   `x.toml:1:1: hostname "a b"`,
-		"relay_networks = ['10.0.0.1/8']":                                        `x.toml:1:19: `,
-		"hostname = ":                                                            `x.toml:1:1`,
-		"":                                                                       `there is no [[listener]]`,
+		head + "role = \"mta\"":                                                                              `x.toml:4:8: `,
+		head + "colour = 1":                                                                                  `x.toml:4:1: unknown key "listener.colour"`,
+		head + "[[route]]\ndomains = [\"a b\"]\nto='mx'":                                                     `x.toml:5:1: domain "a b"`,
+		head + "[[route]]\ndomains = [\"*\"]":                                                                `x.toml:4:3: a route needs to`,
+		head + "[[route]]\ndomains=['*']\nto = 'ftp:x'":                                                      `x.toml:6:6: `,
+		head + "tls = \"starttls\"":                                                                          `x.toml:4:1: tls = "starttls" needs a certificate`,
+		head + "[[listener]]\naddress='x'":                                                                   `x.toml:4:3: the listener name "mx" is used twice`,
+		head + "[queue]\nretry = ['1h', '5x']":                                                               `x.toml:5:16: `,
+		head + "[[plugin]]\nname='a b'\nmodule='x'":                                                          `x.toml:5:1: a plugin needs a name`,
+		head + "[[plugin]]\nname='a'":                                                                        `x.toml:4:3: a plugin needs module`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\non_error='maybe'":                                          `x.toml:7:1: on_error = "maybe"`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nheaders='all'":                             `x.toml:8:1: headers = "all"`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\nlisteners=['nope']":                                        `x.toml:7:1: there is no listener called "nope"`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nkv={mb=-1}":                                `x.toml:8:1: kv = { mb = -1 } must be`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nkv={gb=1}":                                 `x.toml:8:5: unknown key`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\ndns={zones=['a b']}":                       `x.toml:8:1: zone "a b"`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nhttp=[{url='ftp://a/'}]":                   `x.toml:8:1: url = "ftp://a/": write https://`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nhttp=[{url='https://a/',methods=['get']}]": `x.toml:8:1: method "get": write GET`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nsign_keys=['k']":                           `x.toml:8:1: there is no key called "k"; add k = { file`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nsecrets=['s']":                             `x.toml:8:1: there is no secret called "s"; add s = { file`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\ntables=['t']":                              `x.toml:8:1: there is no table called "t"; add [[table]]`,
+		head + "[[plugin]]\nname='a'\nmodule='x'\n[plugin.grant]\nevents=['t t']":                            `x.toml:8:1: topic "t t"`,
+		head + "[[table]]\nname='t'\nfile='f'\ntype='regex'":                                                 `x.toml:7:1: type = "regex": write exact`,
+		head + "[[table]]\nname='t'":                                                                         `x.toml:4:3: a table needs file`,
+		head + "[[table]]\nname='t'\nfile='f'\n[[table]]\nname='t'\nfile='f'":                                `x.toml:8:1: the table name "t" is used twice`,
+		head + "[[event]]\nto='syslog'\ntopics=['*']":                                                        `x.toml:5:1: to = "syslog": write "log"`,
+		head + "[[event]]\nto='log'":                                                                         `x.toml:4:3: a sink for events needs topics`,
+		head + "[secrets]\ns={}":                                                                             `x.toml:5:1: the secret "s" needs either`,
+		head + "[secrets]\ns={file='a',value='b'}":                                                           `x.toml:5:1: the secret "s" needs either`,
+		head + "[keys]\nk={}":                                                                                `x.toml:5:1: the key "k" needs file`,
+		head + "[admin]\nhttp = '0.0.0.0:80'":                                                                `x.toml:5:1: http = "0.0.0.0:80" must be a loopback`,
+		head + "[queue]\nlifetime = 5":                                                                       `x.toml:5:1: queue.lifetime must be at least 1s; write a number and a unit`,
+		head + "[queue]\nwarn_after = 0":                                                                     `x.toml:5:1: queue.warn_after must be`,
+		head + "[limits]\nrecipients = -1":                                                                   `x.toml:5:1: recipients must be at least 1`,
+		head + "[limits]\nsessions = \"many\"":                                                               `x.toml:5:12: limits.sessions: a whole number is expected here, not a string`,
+		head + "[admin]\nhttp = '127.0.0.1:99999'":                                                           `x.toml:5:1: http = `,
+		head + "[dns]\nresolvers = ['dns.example']":                                                          `x.toml:5:1: resolver "dns.example": write ADDRESS`,
+		head + "[[listener]]\nname='b'\naddress='127.0.0.1:25'":                                              `x.toml:6:1: the address "127.0.0.1:25" is used by two listeners`,
+		head + "[[listener]]\nname='b'\naddress='unix:'":                                                     `x.toml:6:1: address "unix:" must be`,
+		head + "[[listener]]\nname='b'\naddress='[::]:65536'":                                                `x.toml:6:1: address "[::]:65536" must be`,
+		head + "[[route]]\ndomains=['*']\nto='maildir:/m/{usr}'":                                             `x.toml:6:1: to = "maildir:/m/{usr}": the placeholders there are are {user}`,
+		"local_domains = ['a..example']":                                                                     `x.toml:1:1: domain "a..example": `,
+		"relay_domains = ['a b']":                                                                            `x.toml:1:1: domain "a b": `,
+		"local_domains = 'a.example'":                                                                        `x.toml:1:17: local_domains: a list in brackets is expected here, not a string`,
+		"hostname = \"a b\"\n":                                                                               `x.toml:1:1: hostname "a b"`,
+		"relay_networks = ['10.0.0.1/8']":                                                                    `x.toml:1:19: `,
+		"hostname = ":                                                                                        `x.toml:1:1`,
+		"":                                                                                                   `there is no [[listener]]`,
 	} {
 		_, err := Parse([]byte(in), "x.toml", "/etc/w")
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -38,6 +38,10 @@ type Verdict struct {
 	NoReply           bool        // with Drop: close without a reply
 }
 
+// Check tells what is wrong with v as an answer at stage s, if anything. A
+// chain takes what is wrong for a failure of the plugin.
+func (v Verdict) Check(s Stage) error { return v.check(s) }
+
 // check tells what is wrong with v at stage s, if anything.
 func (v Verdict) check(s Stage) error {
 	if s.Ignored() {

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -18,6 +19,7 @@ const (
 	maxAddrs     = 40
 	maxPTR       = 8
 	maxTXT       = 100
+	maxOther     = 40 // records of the types that only Lookup asks for
 )
 
 // answer is what one look-up found, or why it found nothing (kind not 0). It is shared through the cache and never
@@ -33,7 +35,7 @@ type answer struct {
 	end   string // the name at the end of the alias chain; "" if that is no host name
 	mx    []exchange
 	addrs []netip.Addr
-	text  []string // PTR: host names; TXT: data
+	text  []string // PTR, NS, CNAME: host names; TXT: data; SRV, TLSA, CAA: as Lookup gives them
 }
 
 type exchange struct {
@@ -87,6 +89,9 @@ func (r *reading) take(m *dns.Msg, server string, secure bool) (done bool) {
 		}
 	}
 	moved := false
+	if r.typ == dns.TypeCNAME {
+		clear(aliases) // the alias is what was asked for
+	}
 	for c := aliases[r.name]; c != nil; c = aliases[r.name] {
 		r.seen[r.name] = true
 		r.saw(&c.Hdr)
@@ -177,7 +182,38 @@ func (r *reading) extract(found []dns.RR) {
 				r.out.text = append(r.out.text, unescape(strings.Join(txt.Txt, "")))
 			}
 		}
+	default:
+		for _, rr := range found {
+			if s, ok := record(rr); ok && len(r.out.text) < maxOther {
+				r.out.text = append(r.out.text, s)
+			}
+		}
+		if r.out.text == nil {
+			r.bad(errors.New("no record that can be used"))
+		}
 	}
+}
+
+// record is a record in the form of [Resolver.Lookup].
+func record(rr dns.RR) (string, bool) {
+	switch rr := rr.(type) {
+	case *dns.NS:
+		return answerHost(rr.Ns)
+	case *dns.CNAME:
+		return answerHost(rr.Target)
+	case *dns.SRV:
+		host, ok := answerHost(rr.Target)
+		if rr.Target == "." { // the service is not offered (RFC 2782)
+			host, ok = ".", true
+		}
+		return fmt.Sprintf("%d %d %d %s", rr.Priority, rr.Weight, rr.Port, host), ok
+	case *dns.TLSA:
+		data, err := hex.DecodeString(rr.Certificate)
+		return string([]byte{rr.Usage, rr.Selector, rr.MatchingType}) + string(data), err == nil
+	case *dns.CAA:
+		return fmt.Sprintf("%d %s %s", rr.Flag, rr.Tag, unescape(rr.Value)), true
+	}
+	return "", false
 }
 
 // extractMX keeps the best exchanges. A "." beside other exchanges is ignored: only alone it means null MX (RFC 7505,

@@ -80,6 +80,17 @@ func (c *cache) get(k key) *answer {
 	return e.answer
 }
 
+// left is how long the answer of get stays in the cache; 0 if it is not there.
+func (c *cache) left(k key) time.Duration {
+	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if el := s.byID[k]; el != nil {
+		return max(time.Until(el.Value.(*entry).expires), 0)
+	}
+	return 0
+}
+
 // put keeps a for its ttl.
 func (c *cache) put(k key, a *answer) {
 	expires := time.Now().Add(a.ttl)

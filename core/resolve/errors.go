@@ -27,6 +27,9 @@ var (
 	ErrBadName   = errors.New("not a domain name")
 	ErrBadData   = errors.New("the published records cannot be used")
 	ErrTemporary = errors.New("temporary failure")
+
+	// ErrBogus is within an ErrTemporary when a server said that DNSSEC validation failed.
+	ErrBogus = errors.New("DNSSEC validation failed")
 )
 
 func (k Kind) sentinel() error {
@@ -49,7 +52,7 @@ func (k Kind) sentinel() error {
 // SMTP client. An Error may be shared between callers: do not change it.
 type Error struct {
 	Name   string // the name asked for, A-labels; for KindBadName as the caller gave it
-	Type   string // "MX", "A", "AAAA", "TXT", "PTR"
+	Type   string // "MX", "A", "AAAA", "TXT", "PTR", ...
 	Kind   Kind
 	Server string // the server that gave the answer; empty when none did
 	Err    error  // the details, may be nil

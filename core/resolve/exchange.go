@@ -83,11 +83,25 @@ func usable(m *dns.Msg) error {
 		for _, o := range opt.Option {
 			if ede, ok := o.(*dns.EDNS0_EDE); ok && dns.ExtendedErrorCodeToString[ede.InfoCode] != "" {
 				text += " (" + dns.ExtendedErrorCodeToString[ede.InfoCode] + ")"
+				if bogus(ede.InfoCode) {
+					return fmt.Errorf("%s%w", text, silent{ErrBogus})
+				}
 				break
 			}
 		}
 	}
 	return errors.New(text)
+}
+
+// bogus tells whether an extended error (RFC 8914, section 4) says that DNSSEC validation failed.
+func bogus(code uint16) bool {
+	switch code {
+	case dns.ExtendedErrorCodeDNSBogus, dns.ExtendedErrorCodeSignatureExpired, dns.ExtendedErrorCodeSignatureNotYetValid,
+		dns.ExtendedErrorCodeDNSKEYMissing, dns.ExtendedErrorCodeRRSIGsMissing, dns.ExtendedErrorCodeNoZoneKeyBitSet,
+		dns.ExtendedErrorCodeNSECMissing:
+		return true
+	}
+	return false
 }
 
 // joinedError is errors.Join on one line, each text once.

@@ -19,36 +19,47 @@ func Functions(f func(name string, sig Signature)) {
 	}
 }
 
+// Parameters calls f for each core function with the names of its parameters,
+// separated by commas.
+func Parameters(f func(name, params string)) {
+	for _, e := range functions {
+		f(e.name, e.params)
+	}
+}
+
+// The third column names the parameters. buf is written by the host, ptr, key
+// and name are read by it; cap, len, klen and nlen are their lengths.
 var functions = [...]struct {
-	name string
-	sig  Signature
+	name   string
+	sig    Signature
+	params string
 }{
-	{"get", "iii>i"},
-	{"get_num", "i>I"},
-	{"set", "iii>i"},
-	{"set_num", "iI>i"},
-	{"list_len", "i>i"},
-	{"list_get", "iiiii>i"},
-	{"list_num", "iii>I"},
-	{"list_set", "iiiii>i"},
-	{"list_insert", "iiii>i"},
-	{"list_remove", "ii>i"},
-	{"list_find", "iiii>i"},
-	{"reply", "iiii>i"},
-	{"body_read", "Iii>i"},
-	{"body_write", "ii>i"},
-	{"body_splice", "II>i"},
-	{"attr_get", "iiiii>i"},
-	{"attr_set", "iiiii>i"},
-	{"attr_del", "iii>i"},
-	{"config", "iiii>i"},
-	{"secret", "iiii>i"},
-	{"log", "iii>i"},
-	{"log_level", ">i"},
-	{"now_ms", ">I"},
-	{"mono_ns", ">I"},
-	{"random", "ii>i"},
-	{"metric_def", "iii>i"},
-	{"metric_add", "iI>i"},
-	{"feature", "i>i"},
+	{"get", "iii>i", "field, buf, cap"},                   // a field of kind b
+	{"get_num", "i>I", "field"},                           // a field of kind n, from 0 up
+	{"set", "iii>i", "field, ptr, len"},                   // change a field of kind b
+	{"set_num", "iI>i", "field, value"},                   // change a field of kind n
+	{"list_len", "i>i", "list"},                           // the number of elements
+	{"list_get", "iiiii>i", "list, idx, field, buf, cap"}, // a field of an element, kind b
+	{"list_num", "iii>I", "list, idx, field"},             // a field of an element, kind n
+	{"list_set", "iiiii>i", "list, idx, field, ptr, len"}, // change a field of an element
+	{"list_insert", "iiii>i", "list, idx, ptr, len"},      // insert before idx; -1 is the end
+	{"list_remove", "ii>i", "list, idx"},                  // remove an element
+	{"list_find", "iiii>i", "list, from, key, klen"},      // index of the first match at or after from, without regard to case
+	{"reply", "iiii>i", "code, enh, ptr, len"},            // the reply of this call's verdict; section 4
+	{"body_read", "Iii>i", "off, buf, cap"},               // octets of the body from off; the number read, 0 at the end
+	{"body_write", "ii>i", "ptr, len"},                    // not offered yet: E_UNSUPPORTED
+	{"body_splice", "II>i", "off, len"},                   // not offered yet: E_UNSUPPORTED
+	{"attr_get", "iiiii>i", "scope, key, klen, buf, cap"}, // an attribute
+	{"attr_set", "iiiii>i", "scope, key, klen, ptr, len"}, // set an attribute
+	{"attr_del", "iii>i", "scope, key, klen"},             // delete an attribute; E_NOT_FOUND: it was not set
+	{"config", "iiii>i", "key, klen, buf, cap"},           // the configuration: klen 0 all of it as JSON, otherwise a member of the object: a string as its text, anything else as JSON
+	{"secret", "iiii>i", "name, nlen, buf, cap"},          // not offered yet: E_DENIED
+	{"log", "iii>i", "level, ptr, len"},                   // a line for the log: 0 debug, 1 info, 2 warning, 3 error
+	{"log_level", ">i", ""},                               // the lowest level that is kept
+	{"now_ms", ">I", ""},                                  // milliseconds since 1970
+	{"mono_ns", ">I", ""},                                 // nanoseconds of a clock that is never set
+	{"random", "ii>i", "buf, len"},                        // cryptographic random octets, at most 65536
+	{"metric_def", "iii>i", "kind, name, nlen"},           // not offered yet: E_UNSUPPORTED
+	{"metric_add", "iI>i", "id, value"},                   // not offered yet: E_UNSUPPORTED
+	{"feature", "i>i", "id"},                              // 1: this server has it and the plugin is granted it; 0: no
 }

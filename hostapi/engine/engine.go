@@ -18,6 +18,7 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/abi"
+	"github.com/wasmta/wasmta/hostapi/password"
 )
 
 // Options of an engine. The zero value works.
@@ -35,6 +36,9 @@ type Options struct {
 	LogLevel    int32              // lines below it are not asked for
 	Logger      *slog.Logger       // what the engine itself reports; nil: nothing
 	Limits      func(*Defaults)    // changes the defaults; nil: none
+	// Services gives a plugin that is loaded what its capabilities stand on.
+	// An error refuses it: what the grant names must be there. nil: nothing.
+	Services func(hostapi.Spec) (hostapi.Services, error)
 }
 
 // maxLogRate is the number of lines that one plugin may log in a second.
@@ -55,6 +59,8 @@ type Engine struct {
 	compiling    sync.Mutex    // one compilation at a time
 	plugins      sync.Map      // *Plugin -> struct{}: those that may have idle instances
 	started      time.Time
+	metrics      hostapi.Metrics
+	passwords    *password.Checker
 }
 
 // New starts an engine. It takes some milliseconds to measure the machine.
@@ -64,6 +70,8 @@ func New(opt Options) (*Engine, error) {
 		defaults: defaults(),
 		running:  make(chan struct{}, 4*runtime.GOMAXPROCS(0)),
 		started:  time.Now(),
+		// Half the cores: mail goes on while passwords are checked.
+		passwords: password.NewChecker(runtime.GOMAXPROCS(0) / 2),
 	}
 	if e.opt.Log == nil {
 		e.opt.Log = func(hostapi.Line) {}
@@ -113,6 +121,9 @@ func (e *Engine) Kind() string { return e.kind }
 
 // MemoryInUse is the linear memory of all instances, in octets.
 func (e *Engine) MemoryInUse() int64 { return e.memory.used.Load() }
+
+// Metrics are the series that the plugins keep.
+func (e *Engine) Metrics() []hostapi.Series { return e.metrics.Snapshot() }
 
 // Close releases the cache. Close the plugins first.
 func (e *Engine) Close() error { return e.cache.Close(context.Background()) }

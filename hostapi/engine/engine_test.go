@@ -78,11 +78,12 @@ func load(t testing.TB, e *engine.Engine, spec hostapi.Spec, wasm []byte) *engin
 // guest is a module under construction with every host function imported.
 type guest struct {
 	*wb.Module
-	fn map[string]uint32
+	fn    map[string]uint32
+	texts int32 // octets of data that steps placed
 }
 
 func newGuest() *guest {
-	g := &guest{wb.New(), map[string]uint32{}}
+	g := &guest{Module: wb.New(), fn: map[string]uint32{}}
 	abi.Functions(func(name string, sig abi.Signature) {
 		params, results, _ := strings.Cut(string(sig), ">")
 		g.fn[name] = g.Import(abi.Module, name, types(params), types(results))

@@ -23,6 +23,9 @@ func (e *CallError) Error() string {
 	return fmt.Sprintf("plugin %q: %s: %s: %s", e.Plugin, e.Hook, e.Fault, e.Detail)
 }
 
+// Kind is the fault.
+func (e *CallError) Kind() hostapi.Fault { return e.Fault }
+
 // maxDetail bounds a detail: parts of it are written by the guest.
 const maxDetail = 400
 
@@ -57,7 +60,9 @@ func (i *instance) explain(hook string, err error) *CallError {
 			fault = hostapi.FaultMemory
 			detail += fmt.Sprintf(" with %d MiB of memory, of %d MiB that it may have", held>>20, i.memory.limit>>20)
 		}
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errBusy):
+	case errors.Is(err, errBusy):
+		fault, detail = hostapi.FaultBusy, message
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		fault, detail = hostapi.FaultDeadline, message
 	default:
 		fault, detail = hostapi.FaultHost, message

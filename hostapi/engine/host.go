@@ -37,7 +37,7 @@ func functions() []function {
 	for _, f := range hostapi.Functions() {
 		_, results := split(f.Signature)
 		narrow := results[0] == abi.I32
-		list = append(list, function{abi.Module, f.Name, f.Signature, func(i *instance, m api.Memory, stack []uint64) {
+		list = append(list, function{f.Module, f.Name, f.Signature, func(i *instance, m api.Memory, stack []uint64) {
 			r := f.Call(i.call, m, stack)
 			if narrow {
 				stack[0] = uint64(uint32(r))

@@ -35,6 +35,7 @@ type instance struct {
 	// Of the call that runs. The fuel global holds what was handed to the
 	// guest, left what was not: together they are what it may still use.
 	left     int64
+	used     int64 // fuel of the last hook call that ended well
 	wall     time.Duration
 	deadline time.Time // zero until the first look at the clock
 	ctx      callContext
@@ -153,10 +154,12 @@ func (i *instance) Handle(ctx context.Context, e *hook.Event) (hook.Verdict, err
 		f = i.mod.ExportedFunction(abi.HookPrefix + e.Stage.String())
 		i.functions[e.Stage] = f
 	}
-	v, err := i.run(ctx, e.Stage.String(), f, e, p.callLimit(e))
+	limit := p.callLimit(e)
+	v, err := i.run(ctx, e.Stage.String(), f, e, limit)
 	if err != nil {
 		return hook.Verdict{}, err
 	}
+	i.used = p.engine.units(limit.CPU) - i.FuelLeft()
 	verdict, verr := i.call.Verdict(v)
 	i.finish()
 	if verr != nil {
@@ -255,10 +258,36 @@ func (i *instance) FuelLeft() int64 {
 	return i.left + int64(i.fuel.Get())
 }
 
+// CPU is the time that the last hook call used, if it ended well. It is fuel at
+// the speed measured when the engine started.
+func (i *instance) CPU() time.Duration {
+	return time.Duration(float64(i.used) / float64(i.plugin.engine.fuel) * float64(time.Millisecond))
+}
+
 // WallLeft is the time until the deadline.
 func (i *instance) WallLeft() time.Duration {
 	i.look()
 	return time.Until(i.deadline)
+}
+
+// waitMargin is the part of the wall time that is left to the guest after the
+// longest wait, at most maxWaitMargin.
+const (
+	waitMargin    = 10
+	maxWaitMargin = 250 * time.Millisecond
+)
+
+// Wait lets other guests run while f waits for something outside.
+func (i *instance) Wait(f func(ctx context.Context)) {
+	i.look()
+	ctx, cancel := context.WithDeadline(i.ctx.Context, i.deadline.Add(-min(i.wall/waitMargin, maxWaitMargin)))
+	defer cancel()
+	e := i.plugin.engine
+	e.release()
+	// The place comes back whatever the wait came to: those who have one give
+	// it back when their time is up.
+	defer func() { e.running <- struct{}{} }()
+	f(ctx)
 }
 
 // MemoryLimit is the most memory that the guest can have, in octets.

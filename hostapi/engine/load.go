@@ -38,6 +38,10 @@ func (e *Engine) Load(ctx context.Context, spec hostapi.Spec, wasm []byte) (*Plu
 		return fail(StepInspect, errors.New(strings.Join(report.Problems, "; ")))
 	}
 	p.report = report
+	if p.terms, err = e.defaults.settle(&report, &spec); err != nil {
+		return fail(StepAuthorise, errors.New(oneLine(err.Error())))
+	}
+	p.spec.Grant, p.spec.Limits = p.terms.grant, p.terms.limits
 	p.setLimits()
 	p.minimum = int64(report.Memory.Min) * pageSize
 	if p.minimum > p.memory {
@@ -59,6 +63,14 @@ func (e *Engine) Load(ctx context.Context, spec hostapi.Spec, wasm []byte) (*Plu
 		p.Close()
 		return fail(StepProbe, err)
 	}
+	if p.terms.ignored != "" {
+		e.opt.Logger.Warn("the manifest beside a module does not count, the one in it does", "plugin", spec.Name, "reason", p.terms.ignored)
+	}
+	if len(p.terms.missing) > 0 {
+		e.opt.Logger.Warn("a plugin asks for more than it is granted; it is told so when it uses it", "plugin", spec.Name,
+			"missing", strings.Join(p.terms.missing, "; "))
+	}
+	e.metrics.Commit(spec.Name, p.guest.Metrics)
 	e.plugins.Store(p, struct{}{})
 	return p, nil
 }
@@ -66,10 +78,7 @@ func (e *Engine) Load(ctx context.Context, spec hostapi.Spec, wasm []byte) (*Plu
 // setLimits settles the limits of p: the operator's, or the defaults.
 func (p *Plugin) setLimits() {
 	d, l := &p.engine.defaults, &p.spec.Limits
-	mb := d.MemoryMB
-	if p.report.Go {
-		mb = d.GoMemoryMB
-	}
+	mb := d.memoryMB(&p.report)
 	if l.MemoryMB > 0 {
 		mb = min(l.MemoryMB, 4096)
 	}
@@ -109,8 +118,17 @@ func (p *Plugin) authorise() error {
 			return fmt.Errorf("the grant attrs_read has %q; write \"plugin/key\" or \"plugin/*\"", a)
 		}
 	}
-	if m := missingCapability(&p.report); m != "" {
-		return fmt.Errorf("it imports from the module %q, which this server does not offer", m)
+	if err := s.Grant.Check(); err != nil {
+		return err
+	}
+	var services hostapi.Services
+	if p.engine.opt.Services != nil {
+		if services, err = p.engine.opt.Services(*s); err != nil {
+			return err
+		}
+	}
+	if services.Passwords == nil {
+		services.Passwords = p.engine.passwords
 	}
 	p.generation, err = identity(p.report.Hash, s)
 	if err != nil {
@@ -127,6 +145,8 @@ func (p *Plugin) authorise() error {
 		Now:        time.Now,
 		Random:     rand.Reader,
 		Started:    p.engine.started,
+		Metrics:    p.engine.metrics.Begin(s.Name),
+		Services:   services,
 	}
 	return nil
 }
@@ -143,8 +163,9 @@ func validName(s string) bool {
 	return true
 }
 
-// identity is what tells one generation of a plugin from another: the module,
-// the configuration, the grant and the limits.
+// identity is what tells one generation of a plugin from another: the module
+// and the manifest beside it, the configuration, the grant and the limits in
+// effect.
 func identity(hash string, s *hostapi.Spec) (string, error) {
 	var config any
 	if len(bytes.TrimSpace(s.Config)) > 0 {
@@ -154,7 +175,7 @@ func identity(hash string, s *hostapi.Spec) (string, error) {
 			return "", err
 		}
 	}
-	b, err := json.Marshal([]any{hash, config, s.Grant, s.Limits})
+	b, err := json.Marshal([]any{hash, config, s.Grant, s.Limits, s.Manifest})
 	if err != nil {
 		return "", err
 	}
@@ -165,7 +186,7 @@ func identity(hash string, s *hostapi.Spec) (string, error) {
 // prepare compiles the metered code in a runtime of its own.
 func (p *Plugin) prepare(ctx context.Context) error {
 	p.runtime = wazero.NewRuntimeWithConfig(ctx, p.engine.config)
-	err := link(ctx, p.runtime)
+	err := errors.Join(link(ctx, p.runtime), p.linkOptional(ctx))
 	if err == nil {
 		p.compiled, err = p.engine.compile(ctx, p.runtime, p.shell.Code)
 	}

@@ -68,7 +68,7 @@ func TestLoadNamesTheFailingStep(t *testing.T) {
 		}), hostapi.Spec{}},
 		"wrong _initialize": {engine.StepInspect, "_initialize", plain(func(m *wb.Module) { m.Func("_initialize", wb.None, wb.I32, wb.None, zero) }), hostapi.Spec{}},
 		"much memory":       {engine.StepInspect, "memory_mb", bare(func(m *wb.Module) { m.Memory(300, 400); m.Func("mta1_init", wb.None, wb.I32, wb.None, zero) }), hostapi.Spec{}},
-		"capability":        {engine.StepAuthorise, `"mta1_kv"`, plain(func(m *wb.Module) { m.Import("mta1_kv", "get", wb.I32+wb.I32+wb.I32+wb.I32, wb.I32) }), hostapi.Spec{}},
+		"capability":        {engine.StepAuthorise, `"mta1_kv", which is not granted; add kv = { mb = 16 } to its [plugin.grant]`, plain(func(m *wb.Module) { m.Import("mta1_kv", "get", wb.I32+wb.I32+wb.I32+wb.I32, wb.I32) }), hostapi.Spec{}},
 		"name":              {engine.StepAuthorise, "name", plain(nil), hostapi.Spec{Name: "a/b"}},
 		"configuration":     {engine.StepAuthorise, "JSON object", plain(nil), hostapi.Spec{Config: []byte("[1]")}},
 		"body write":        {engine.StepAuthorise, "body", plain(nil), hostapi.Spec{Grant: hostapi.Grant{Body: hostapi.Write}}},
@@ -111,14 +111,14 @@ func TestLoadNamesTheFailingStep(t *testing.T) {
 func TestInspect(t *testing.T) {
 	m := wb.New()
 	m.Import("mta1", "log", wb.I32+wb.I32+wb.I32, wb.I32)
-	m.Import("mta1_kv", "get", wb.None, wb.None)
+	m.Import("mta1_kv", "get", wb.I32+wb.I32+wb.I32+wb.I32, wb.I32)
 	m.Memory(2, 5)
 	m.Func("mta1_init", wb.None, wb.I32, wb.None, wb.I32Const(0))
 	m.Func("mta1_on_rcpt", wb.None, wb.I32, wb.None, wb.I32Const(0))
 	m.Func("mta1_on_connect", wb.None, wb.I32, wb.None, wb.I32Const(0))
 	m.Func("mta1_oops\n", wb.None, wb.I32, wb.None, wb.I32Const(0))
 	m.Custom("producers", "\x02\x08language\x01\x04Rust\x00\x0cprocessed-by\x01\x05rustc\x041.80")
-	m.Custom(abi.ManifestSection, `{"name":"x"}`)
+	m.Custom(abi.ManifestSection, `{"name":"x","hooks":["on_connect","on_rcpt"],"capabilities":{"headers":"read"}}`)
 	r, err := engine.Inspect(m.Bytes())
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestInspect(t *testing.T) {
 		t.Errorf("report is %+v", r)
 	}
 	b, err := json.Marshal(r)
-	if err != nil || !strings.Contains(string(b), `"manifest":{"name":"x"}`) || !strings.Contains(string(b), `"hooks":["connect","rcpt"]`) {
+	if err != nil || !strings.Contains(string(b), `"manifest":{"name":"x","hooks":`) || !strings.Contains(string(b), `"hooks":["connect","rcpt"]`) {
 		t.Errorf("JSON is %s, %v", b, err)
 	}
 }

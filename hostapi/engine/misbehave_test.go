@@ -91,7 +91,7 @@ func misbehaviours() map[string]struct {
 
 // misbehaving builds such a guest. Its hook mail answers ACCEPT.
 func misbehaving(build func(g *guest)) []byte {
-	g := &guest{wb.New(), map[string]uint32{}}
+	g := &guest{Module: wb.New(), fn: map[string]uint32{}}
 	abi.Functions(func(name string, sig abi.Signature) {
 		params, results, _ := strings.Cut(string(sig), ">")
 		g.fn[name] = g.Import(abi.Module, name, types(params), types(results))

@@ -20,6 +20,7 @@ type Plugin struct {
 	engine     *Engine
 	spec       hostapi.Spec
 	report     Report
+	terms      terms
 	generation string
 	guest      hostapi.Guest
 

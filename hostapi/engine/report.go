@@ -1,16 +1,20 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/hostapi/engine/meter"
+	"github.com/wasmta/wasmta/hostapi/manifest"
 )
 
 // Report is what a module's binary shows of itself.
@@ -27,9 +31,13 @@ type Report struct {
 	Go         bool                `json:"go"`                  // carries Go's runtime
 	Unknown    []string            `json:"unknown_exports,omitempty"`
 	Manifest   json.RawMessage     `json:"manifest,omitempty"`
+	Asks       []string            `json:"asks"`               // lines of [plugin.grant]: by its manifest, or as far as its imports tell
+	Optional   []string            `json:"optional,omitempty"` // import modules that it can do without
 	Problems   []string            `json:"problems,omitempty"` // why it would not be loaded
 	hooks      hook.StageSet
 	initialize bool
+	manifest   *manifest.Manifest
+	imports    []meter.Import
 }
 
 // MemoryReport is the memory a module declares, in pages of 64 KiB.
@@ -52,6 +60,8 @@ func Inspect(wasm []byte) (Report, error) {
 		Hooks:     []string{},
 		Imports:   map[string][]string{},
 		Functions: m.Functions,
+		Asks:      []string{},
+		imports:   m.Imports,
 	}
 	for _, i := range m.Imports {
 		r.Imports[i.Module] = append(r.Imports[i.Module], i.Name)
@@ -67,14 +77,41 @@ func Inspect(wasm []byte) (Report, error) {
 		r.Toolchain = producers(data)
 	}
 	r.Go = goRuntime(&m, r.Toolchain)
-	if data, ok := m.CustomData(abi.ManifestSection); ok && json.Valid(data) {
-		r.Manifest = slices.Clone(data)
-	}
+	r.readManifest(&m)
 	if r.Go && r.ABI != "" && !r.initialize {
 		r.problem("it was built as a program; build it with -buildmode=c-shared")
 	}
 	r.Problems = append(r.Problems, checkImports(&m)...)
 	return r, nil
+}
+
+// readManifest reads the manifest in the module, if there is one, and what it
+// asks for.
+func (r *Report) readManifest(m *meter.Module) {
+	data, ok := m.CustomData(abi.ManifestSection)
+	if !ok {
+		var none hostapi.Grant
+		for _, module := range slices.Sorted(maps.Keys(r.Imports)) {
+			if line := none.Missing(module); line != "" {
+				r.Asks = append(r.Asks, line)
+			}
+		}
+		return
+	}
+	parsed, err := manifest.Parse(data)
+	if err == nil {
+		var compact bytes.Buffer
+		err = json.Compact(&compact, data) // for one line
+		r.manifest, r.Manifest = parsed, compact.Bytes()
+		r.Asks = append(r.Asks, manifest.Lines(parsed.Asks())...)
+		r.Optional = parsed.Capabilities.Optional
+	}
+	if err == nil {
+		err = parsed.Fits(r.Hooks, r.Selftest)
+	}
+	if err != nil {
+		r.problem("in its section " + abi.ManifestSection + ": " + oneLine(err.Error()))
+	}
 }
 
 // exports sorts the exports into hooks and the rest.
@@ -136,12 +173,9 @@ func (r *Report) problem(s string) { r.Problems = append(r.Problems, s) }
 
 func quote(s string) string { return `"` + s + `"` }
 
-// capabilities names the modules of the contract that this server does not
-// offer yet.
-var capabilities = []string{"mta1_kv", "mta1_dns", "mta1_http", "mta1_crypto", "mta1_table", "mta1_event", "mta1_submit"}
-
-// checkImports tells what the module imports that it cannot have. Modules of
-// capabilities are a matter of authorisation and not of form.
+// checkImports tells what the module imports that it cannot have. Whether it
+// is granted is a matter of authorisation and not of form, and so is a module
+// of the contract that this server does not offer.
 func checkImports(m *meter.Module) []string {
 	var problems []string
 	known := signatures()
@@ -151,10 +185,10 @@ func checkImports(m *meter.Module) []string {
 			problems = append(problems, "it imports the "+i.Kind.String()+" "+name+"; a plugin may import functions only")
 			continue
 		}
-		if slices.Contains(capabilities, i.Module) {
+		functions, ok := known[i.Module]
+		if !ok && reserved(i.Module) {
 			continue
 		}
-		functions, ok := known[i.Module]
 		if !ok {
 			problems = append(problems, "it imports "+name+"; there is no such module: a plugin may import from "+abi.Module+", "+wasiModule+" and env.abort")
 			continue
@@ -171,14 +205,11 @@ func checkImports(m *meter.Module) []string {
 	return problems
 }
 
-// missingCapability is the first imported module that is not offered.
-func missingCapability(r *Report) string {
-	for _, m := range capabilities {
-		if _, ok := r.Imports[m]; ok {
-			return m
-		}
-	}
-	return ""
+// reserved tells whether the contract has a capability module of this name.
+func reserved(module string) bool {
+	found := module == abi.ModuleSubmit
+	abi.CapabilityModules(func(m string) { found = found || m == module })
+	return found
 }
 
 // goRuntime tells whether the module was made by the Go compiler.

@@ -13,11 +13,19 @@
 //     in force stays, and the [Error] names plugin, step, reason and hash.
 //   - A plugin whose bytes, configuration, grant and limits are unchanged is kept
 //     as it is: no new generation.
-//   - A replaced generation is closed when nobody holds a chain that contains it,
-//     and no later than DrainHard after it left the chain.
+//   - The last [Kept] generations of a plugin, the one in force included, stay
+//     ready: [Manager.Rollback] puts one of them in force without compiling. What
+//     was rolled back stays so until it is asked for by name, or changes.
+//   - An older generation is closed when nobody holds a chain that contains it.
+//     Who holds a replaced one longer than DrainHard gets its on_error.
+//   - A generation that fails too often is not asked: its circuit breaker opens,
+//     its on_error answers, and after 30 s one call tries it again. If it is
+//     younger than Bake, or if its verdicts are far from those of the generation
+//     that it follows, that one is put in force again. What is counted is in
+//     [Manager.List].
 //   - At the first start a plugin that cannot be loaded does not stop the server and does not
 //     vanish: a placeholder fails in its stead at mail, rcpt and route, so that
 //     its on_error decides. It is loaded again with each later change.
-//   - Each load leaves a line in the log: which plugin, which hash, which grants,
-//     on whose behalf.
+//   - Each change leaves a line in the log: which plugin, which hash, which
+//     grants, on whose behalf, and of a roll-back why.
 package manager

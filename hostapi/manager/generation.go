@@ -16,12 +16,28 @@ type generation struct {
 	name   string
 	loaded Loaded
 	key    [32]byte // of what made it: module, configuration, grant, limits
-	since  time.Time
 
-	sets    int         // sets that contain it and are current or held; Manager.mu
-	warn    *time.Timer // set when it left the chain; Manager.mu
-	hard    *time.Timer
+	breaker  breaker
+	counters [hook.Tick + 1]counters
+	watched  atomic.Bool // it has not outlived its bake time, and may be rolled back
+
+	// Manager.mu guards what follows.
+	since     time.Time   // in force
+	before    *generation // that it followed; nil: none that is kept
+	kept      bool        // by its entry
+	withdrawn string      // why it was rolled back; empty: it was not
+	sets      int         // sets that contain it and are current or held
+	warn      *time.Timer // set when it left the chain
+	hard      *time.Timer
+	overdue   bool // it left the chain DrainHard ago
+
 	closing sync.Once
+}
+
+func newGeneration(name string, loaded Loaded, key [32]byte) *generation {
+	g := &generation{name: name, loaded: loaded, key: key}
+	g.breaker.slot.Store(-1 << 62)
+	return g
 }
 
 func (g *generation) close() { g.closing.Do(g.loaded.Close) }
@@ -30,20 +46,49 @@ func (g *generation) close() { g.closing.Do(g.loaded.Close) }
 // held.
 func (g *generation) retire(m *Manager) {
 	g.warn = time.AfterFunc(m.o.DrainTimeout, func() {
-		m.o.Log.Warn("a replaced plugin is still in use", "plugin", g.name,
-			"generation", g.loaded.Generation(), "sessions", m.holders(g), "closes_in", m.o.DrainHard-m.o.DrainTimeout)
+		if n := m.holders(g); n > 0 {
+			m.o.Log.Warn("a replaced plugin is still in use", "plugin", g.name,
+				"generation", g.loaded.Generation(), "sessions", n, "closes_in", m.o.DrainHard-m.o.DrainTimeout)
+		}
 	})
-	g.hard = time.AfterFunc(m.o.DrainHard, func() {
-		m.o.Log.Warn("closing a replaced plugin that is still in use: its sessions get its on_error from now on", "plugin", g.name,
-			"generation", g.loaded.Generation(), "sessions", m.holders(g))
-		g.close()
-	})
+	g.hard = time.AfterFunc(m.o.DrainHard, func() { m.expire(g) })
 }
 
-func (g *generation) stopTimers() {
+// expire ends the use of a generation by those who hold on to it. One that is
+// kept for a roll-back stays open.
+func (m *Manager) expire(g *generation) {
+	m.mu.Lock()
+	current, n := m.current.Load(), m.holdersLocked(g)
+	if g.overdue || slices.Contains(current.members, g) {
+		m.mu.Unlock() // it came back while the clock rang
+		return
+	}
+	g.overdue = true
+	for _, s := range m.sets {
+		for i, member := range s.members {
+			if member == g {
+				s.seats[i].expired.Store(true)
+			}
+		}
+	}
+	kept := g.kept
+	m.mu.Unlock()
+	if n > 0 {
+		m.o.Log.Warn("closing a replaced plugin that is still in use: its sessions get its on_error from now on", "plugin", g.name,
+			"generation", g.loaded.Generation(), "sessions", n)
+	}
+	if !kept {
+		g.close()
+	}
+}
+
+// rest stops the clocks of a generation that came back or has gone. Manager.mu
+// is held.
+func (g *generation) rest() {
 	if g.hard != nil {
 		g.warn.Stop()
 		g.hard.Stop()
+		g.warn, g.hard, g.overdue = nil, nil, false
 	}
 }
 
@@ -52,6 +97,7 @@ type set struct {
 	m       *Manager
 	chain   hook.Chain
 	members []*generation
+	seats   []*seat      // of members
 	refs    atomic.Int64 // holders, and one more while it is current
 }
 
@@ -65,10 +111,15 @@ func newSet(m *Manager, entries []entry) *set {
 			p.Stages = hook.Stages(hook.Mail, hook.Rcpt, hook.Route)
 			p.Handler = placeholder{e.err}
 		} else {
+			if wish, ok := e.gen.loaded.OnError(); ok && !e.spec.OnErrorGiven {
+				p.OnError = wish
+			}
+			seat := &seat{m: m, gen: e.gen, onError: p.OnError}
 			p.Generation = e.gen.loaded.Generation()
 			p.Stages = e.gen.loaded.Stages()
-			p.Handler = e.gen.loaded
+			p.Handler = seat
 			s.members = append(s.members, e.gen)
+			s.seats = append(s.seats, seat)
 		}
 		s.chain = append(s.chain, p)
 	}
@@ -98,8 +149,10 @@ func (s *set) release() {
 	s.m.sets = slices.DeleteFunc(s.m.sets, func(o *set) bool { return o == s })
 	for _, g := range s.members {
 		if g.sets--; g.sets == 0 {
-			g.stopTimers()
-			idle = append(idle, g)
+			g.rest()
+			if !g.kept {
+				idle = append(idle, g)
+			}
 		}
 	}
 	s.m.mu.Unlock()

@@ -14,7 +14,7 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	allowed := []string{"github.com/wasmta/wasmta/core/hook", "github.com/wasmta/wasmta/hostapi"}
+	allowed := []string{"github.com/wasmta/wasmta/core/hook", "github.com/wasmta/wasmta/hostapi", "github.com/wasmta/wasmta/hostapi/manifest"}
 	for _, path := range p.Imports {
 		if strings.Contains(path, ".") && !slices.Contains(allowed, path) {
 			t.Errorf("hostapi/manager imports %s", path)

@@ -24,8 +24,10 @@ const MaxModule = 16 << 20
 type Loaded interface {
 	hook.Opener
 	Stages() hook.StageSet
-	Hash() string       // SHA-256 of the module, in hex
-	Generation() string // identity of module, configuration and grant, for the log
+	Hash() string                        // SHA-256 of the module, in hex
+	Generation() string                  // identity of module, configuration and grant, for the log
+	Grant() hostapi.Grant                // what it asks for and is granted
+	OnError() (hook.FailurePolicy, bool) // what its manifest says; false: nothing
 	Close()
 }
 
@@ -49,6 +51,7 @@ type Options struct {
 
 	DrainTimeout time.Duration // warn of holders of a replaced generation; default 10 min
 	DrainHard    time.Duration // close it in spite of them; default 1 h
+	Bake         time.Duration // how long a new generation may be rolled back automatically; default 1 h
 	Poll         time.Duration // how often Watch looks; default 250 ms
 	Debounce     time.Duration // how long files must rest before Watch loads them; default 200 ms
 }
@@ -61,7 +64,7 @@ func (o Options) withDefaults() Options {
 		field *time.Duration
 		value time.Duration
 	}{
-		{&o.DrainTimeout, 10 * time.Minute}, {&o.DrainHard, time.Hour},
+		{&o.DrainTimeout, 10 * time.Minute}, {&o.DrainHard, time.Hour}, {&o.Bake, time.Hour},
 		{&o.Poll, 250 * time.Millisecond}, {&o.Debounce, 200 * time.Millisecond},
 	} {
 		if *d.field <= 0 {
@@ -74,7 +77,7 @@ func (o Options) withDefaults() Options {
 // Error is a plugin that could not be put in force.
 type Error struct {
 	Plugin string
-	Step   string // configure, read, build or load
+	Step   string // configure, read, build, load or roll back
 	Hash   string // SHA-256 of the module; empty: it was not read
 	Err    error
 }
@@ -111,6 +114,7 @@ func actor(ctx context.Context) string {
 // Manager is the [hook.Source] of a server with plugins.
 type Manager struct {
 	o       Options
+	started time.Time // where now begins
 	current atomic.Pointer[set]
 	change  chan struct{} // holds a token while a change is under way
 
@@ -123,21 +127,25 @@ type Manager struct {
 // entry is one configured plugin as it stands.
 type entry struct {
 	spec    hostapi.Spec
-	gen     *generation // nil: it failed at the start, a placeholder answers
-	tried   string      // with Dev: fingerprint of the sources last tried
-	err     error       // why the last change was refused; nil: it was not
+	gen     *generation   // nil: it failed at the start, a placeholder answers
+	kept    []*generation // at most Kept, in the order in which they were put in force; gen is one of them
+	tried   string        // with Dev: fingerprint of the sources last tried
+	err     error         // why the last change was refused; nil: it was not
 	errTime time.Time
 }
 
 // New makes a manager with an empty chain. Call [Manager.Start] before mail is
 // taken.
 func New(o Options) *Manager {
-	m := &Manager{o: o.withDefaults(), change: make(chan struct{}, 1)}
+	m := &Manager{o: o.withDefaults(), started: time.Now(), change: make(chan struct{}, 1)}
 	s := newSet(m, nil)
 	m.sets = []*set{s}
 	m.current.Store(s)
 	return m
 }
+
+// now is monotonic, and cheaper than the time of day.
+func (m *Manager) now() time.Duration { return time.Since(m.started) }
 
 // Acquire pins the chain in force. release must be called after the last use
 // of it, when conversations with it are closed.
@@ -167,7 +175,8 @@ func (m *Manager) Start(ctx context.Context, specs []hostapi.Spec) error {
 }
 
 // Apply puts exactly these plugins in force, in this order, or none of them.
-// The error joins an [*Error] for each plugin that failed.
+// The error joins an [*Error] for each plugin that failed. A generation that was
+// rolled back stays so as long as nothing in it changes.
 func (m *Manager) Apply(ctx context.Context, specs []hostapi.Spec) error {
 	return m.apply(ctx, specs, false)
 }
@@ -186,10 +195,10 @@ func (m *Manager) apply(ctx context.Context, specs []hostapi.Spec, start bool) e
 		old := m.entry(spec.Name)
 		next[i] = entry{spec: spec}
 		if old != nil {
-			next[i].gen = old.gen
+			next[i].gen, next[i].kept = old.gen, old.kept
 		}
 	}
-	return m.replace(ctx, next, func(string) bool { return true }, start)
+	return m.replace(ctx, next, func(string) bool { return true }, start, "")
 }
 
 // Load puts another file in force as the module of one configured plugin, until
@@ -199,7 +208,7 @@ func (m *Manager) Load(ctx context.Context, name, file string) error {
 }
 
 // Reload reads, and with a directory builds, the module of one plugin again; of
-// all if name is empty.
+// all if name is empty. Named, a generation that was rolled back comes back.
 func (m *Manager) Reload(ctx context.Context, name string) error {
 	return m.one(ctx, name, func(*hostapi.Spec) {})
 }
@@ -216,10 +225,14 @@ func (m *Manager) one(ctx context.Context, name string, edit func(*hostapi.Spec)
 	case i >= 0:
 		edit(&next[i].spec)
 	case name != "":
-		return &Error{Plugin: name, Step: "configure", Err: fmt.Errorf("no plugin of this name is configured; "+
-			"give it a [[plugin]] table in the configuration and reload it, or name one of those there are: %s", names(next))}
+		return noPlugin(name, next)
 	}
-	return m.replace(ctx, next, func(n string) bool { return name == "" || n == name }, false)
+	return m.replace(ctx, next, func(n string) bool { return name == "" || n == name }, false, name)
+}
+
+func noPlugin(name string, list []entry) error {
+	return &Error{Plugin: name, Step: "configure", Err: fmt.Errorf("no plugin of this name is configured; "+
+		"give it a [[plugin]] table in the configuration and reload it, or name one of those there are: %s", names(list))}
 }
 
 func names(list []entry) string {
@@ -233,23 +246,33 @@ func names(list []entry) string {
 	return strings.Join(all, ", ")
 }
 
-// replace loads those of next that pick names and puts next in force. The
-// caller has the lock.
-func (m *Manager) replace(ctx context.Context, next []entry, pick func(name string) bool, start bool) error {
-	var fresh []*generation
+// replace loads those of next that pick names and puts next in force. named is
+// the plugin that somebody asked for by its name. The caller has the lock.
+func (m *Manager) replace(ctx context.Context, next []entry, pick func(name string) bool, start bool, named string) error {
+	var fresh []*generation   // loaded
+	var changed []*generation // and those that come back
 	var failed []error
 	for i := range next {
 		e := &next[i]
 		if !pick(e.spec.Name) {
 			continue
 		}
-		tried, gen, err := m.prepare(ctx, e.spec, e.gen)
+		tried, gen, err := m.prepare(ctx, e.spec, e.kept)
 		e.tried, e.err, e.errTime = tried, nil, time.Time{}
-		if err == nil {
-			if gen != e.gen {
+		switch {
+		case err != nil:
+		case gen == e.gen:
+			continue
+		case gen.rolledBack() && e.spec.Name != named:
+			m.o.Log.Warn("a plugin that was rolled back stays so", "plugin", e.spec.Name, "configured", gen.loaded.Generation(),
+				"in_force", e.gen.loaded.Generation(), "reason", gen.withdrawn, "back", "wasmta plugin reload "+e.spec.Name)
+			continue
+		default:
+			if !slices.Contains(e.kept, gen) {
 				fresh = append(fresh, gen)
 			}
-			e.gen = gen
+			e.gen, e.kept = gen, keep(e.kept, gen)
+			changed = append(changed, gen)
 			continue
 		}
 		e.err, e.errTime = err, time.Now()
@@ -268,6 +291,15 @@ func (m *Manager) replace(ctx context.Context, next []entry, pick func(name stri
 		return errors.Join(failed...)
 	}
 	before := m.snapshot()
+	m.mu.Lock()
+	for i := range next {
+		if g := next[i].gen; slices.Contains(changed, g) {
+			g.before, g.withdrawn = next[i].predecessor(), ""
+			// One that comes back is known: it is not rolled back automatically.
+			g.watched.Store(slices.Contains(fresh, g) && g.before != nil)
+		}
+	}
+	m.mu.Unlock()
 	m.commit(next)
 	who := actor(ctx)
 	for _, old := range before {
@@ -276,9 +308,9 @@ func (m *Manager) replace(ctx context.Context, next []entry, pick func(name stri
 		}
 	}
 	for _, e := range next {
-		if slices.Contains(fresh, e.gen) {
+		if slices.Contains(changed, e.gen) {
 			m.o.Log.Info("plugin is in force", "plugin", e.spec.Name, "module", e.spec.Module, "sha256", e.gen.loaded.Hash(),
-				"generation", e.gen.loaded.Generation(), "hooks", e.gen.loaded.Stages().String(), "grant", grantString(e.spec.Grant), "by", who)
+				"generation", e.gen.loaded.Generation(), "hooks", e.gen.loaded.Stages().String(), "grant", grantString(e.gen.loaded.Grant()), "by", who)
 		}
 	}
 	return nil
@@ -305,13 +337,40 @@ func (m *Manager) remember(tried []entry) {
 // commit moves the pointer. From here on new sessions get the new chain.
 func (m *Manager) commit(next []entry) {
 	s := newSet(m, next)
+	var idle []*generation
 	m.mu.Lock()
+	now := make(map[*generation]bool)
+	for _, e := range next {
+		for _, g := range e.kept {
+			now[g] = true
+		}
+	}
+	for _, e := range m.entries {
+		for _, g := range e.kept {
+			g.kept = now[g]
+			if !g.kept && (g.sets == 0 || g.overdue) {
+				g.rest()
+				idle = append(idle, g)
+			}
+		}
+	}
+	for g := range now {
+		g.kept = true
+		if g.before != nil && !now[g.before] {
+			g.before = nil // or every generation there ever was would be remembered
+		}
+	}
+	old := m.current.Load()
 	for _, g := range s.members {
 		g.sets++
+		g.rest()
+		if !slices.Contains(old.members, g) {
+			g.since = time.Now()
+		}
 	}
 	m.entries = next
 	m.sets = append(m.sets, s)
-	old := m.current.Swap(s)
+	m.current.Store(s)
 	for _, g := range old.members {
 		if !slices.Contains(s.members, g) {
 			g.retire(m)
@@ -319,6 +378,9 @@ func (m *Manager) commit(next []entry) {
 	}
 	m.mu.Unlock()
 	old.release()
+	for _, g := range idle {
+		g.close()
+	}
 }
 
 // Close ends the manager: from now on every plugin fails, and its on_error
@@ -334,7 +396,7 @@ func (m *Manager) Close(now bool) {
 	if !was {
 		next := m.snapshot()
 		for i := range next {
-			next[i].gen, next[i].err = nil, ErrClosed
+			next[i].gen, next[i].kept, next[i].err = nil, nil, ErrClosed
 		}
 		m.commit(next)
 	}
@@ -347,7 +409,7 @@ func (m *Manager) Close(now bool) {
 		all = append(all, s.members...)
 	}
 	for _, g := range all {
-		g.stopTimers()
+		g.rest()
 	}
 	m.mu.Unlock()
 	for _, g := range all {

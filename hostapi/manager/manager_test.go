@@ -24,19 +24,35 @@ import (
 )
 
 // plugin is a plugin whose module is a text: "bad" does not load, anything else
-// is what it answers.
+// is what it answers; see Handle for some first words.
 type plugin struct {
-	text   string
-	hash   string
-	number int64
-	closed atomic.Int32
-	used   atomic.Int32 // asked after it was closed
+	text    string
+	hash    string
+	number  int64
+	grant   hostapi.Grant
+	onError bool // its manifest says reject
+	closed  atomic.Int32
+	used    atomic.Int32 // asked after it was closed
+	asked   atomic.Int32
+	broken  atomic.Bool            // each call is a trap
+	say     atomic.Pointer[string] // instead of text
+
+	manifest []byte
 }
+
+// trouble is an error that knows its kind.
+type trouble hostapi.Fault
+
+func (t trouble) Error() string       { return string(t) }
+func (t trouble) Kind() hostapi.Fault { return hostapi.Fault(t) }
 
 func (p *plugin) Stages() hook.StageSet { return hook.Stages(hook.Rcpt) }
 func (p *plugin) Hash() string          { return p.hash }
 func (p *plugin) Generation() string    { return fmt.Sprintf("%s#%d", p.text, p.number) }
 func (p *plugin) Close()                { p.closed.Add(1) }
+func (p *plugin) Grant() hostapi.Grant  { return p.grant }
+
+func (p *plugin) OnError() (hook.FailurePolicy, bool) { return hook.FailReject, p.onError }
 
 func (p *plugin) Open(context.Context) (hook.Instance, error) {
 	if p.closed.Load() > 0 {
@@ -58,6 +74,23 @@ func (i instance) Handle(context.Context, *hook.Event) (hook.Verdict, error) {
 		i.p.used.Add(1)
 		return hook.Verdict{}, errors.New("closed")
 	}
+	i.p.asked.Add(1)
+	what, _, _ := strings.Cut(i.p.text, " ")
+	if say := i.p.say.Load(); say != nil {
+		what = *say
+	}
+	switch {
+	case i.p.broken.Load() || what == "trap":
+		return hook.Verdict{}, trouble(hostapi.FaultTrap)
+	case what == "busy":
+		return hook.Verdict{}, trouble(hostapi.FaultBusy)
+	case what == "panic":
+		panic("it crashed")
+	case what == "odd":
+		return hook.Verdict{Action: hook.Reject, Reply: mail.NewReply(250, "2.0.0", "no")}, nil
+	case what == "pass":
+		return hook.Verdict{}, nil
+	}
 	return hook.Verdict{Action: hook.Reject, Reply: mail.NewReply(550, "5.7.1", i.p.text)}, nil
 }
 
@@ -68,14 +101,14 @@ type factory struct {
 	builds atomic.Int32
 }
 
-func (f *factory) load(_ context.Context, _ hostapi.Spec, wasm []byte) (manager.Loaded, error) {
+func (f *factory) load(_ context.Context, spec hostapi.Spec, wasm []byte) (manager.Loaded, error) {
 	if strings.HasPrefix(string(wasm), "bad") {
 		return nil, errors.New("inspect: it is bad")
 	}
 	sum := sha256.Sum256(wasm)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := &plugin{text: string(wasm), hash: hex.EncodeToString(sum[:]), number: int64(len(f.all) + 1)}
+	p := &plugin{text: string(wasm), hash: hex.EncodeToString(sum[:]), number: int64(len(f.all) + 1), grant: spec.Grant, onError: spec.Manifest != nil, manifest: spec.Manifest}
 	f.all = append(f.all, p)
 	return p, nil
 }
@@ -205,13 +238,20 @@ func TestSessionsStayPinnedAndTheLastHolderCloses(t *testing.T) {
 	if r.f.open() != 2 {
 		t.Errorf("the old generation was closed under its holder")
 	}
+	for i := range manager.Kept - 1 {
+		r.write("a.wasm", fmt.Sprintf("more %d", i))
+		r.must(r.Reload(ctx, "a"))
+	}
+	if r.f.all[0].closed.Load() != 0 {
+		t.Errorf("the old generation was closed under its holder")
+	}
 	release()
 	release() // a second release is harmless
-	if r.f.all[0].closed.Load() != 1 || r.f.open() != 1 {
+	if r.f.all[0].closed.Load() != 1 || r.f.open() != manager.Kept {
 		t.Errorf("the old generation is not closed after its last holder")
 	}
-	if s := r.List()[0]; len(s.Draining) != 0 {
-		t.Errorf("still draining: %+v", s)
+	if s := r.List()[0]; len(s.Draining) != 0 || len(s.Generations) != manager.Kept {
+		t.Errorf("still draining, or not kept: %+v", s)
 	}
 }
 
@@ -265,8 +305,13 @@ func TestUnchangedPluginsAreKept(t *testing.T) {
 	r.must(r.Apply(ctx, []hostapi.Spec{b, a}))
 	b.Limits.MemoryMB = 5
 	r.must(r.Apply(ctx, []hostapi.Spec{b, a}))
-	if len(r.f.all) != 5 || r.f.open() != 2 {
+	if len(r.f.all) != 5 || r.f.open() != manager.Kept+1 {
 		t.Errorf("%d loads, %d open; a changed grant and changed limits are a new generation", len(r.f.all), r.f.open())
+	}
+	b.Limits.MemoryMB = 0
+	r.must(r.Apply(ctx, []hostapi.Spec{b, a}))
+	if len(r.f.all) != 5 {
+		t.Error("what was before and is kept is loaded again")
 	}
 	r.must(r.Apply(ctx, nil))
 	if r.f.open() != 0 || len(r.List()) != 0 {
@@ -424,14 +469,32 @@ func TestAHolderThatStaysIsToldAtLast(t *testing.T) {
 			t.Errorf("after DrainTimeout: closed %d, log\n%s", r.f.all[0].closed.Load(), r.log)
 		}
 		time.Sleep(time.Hour)
-		if r.f.all[0].closed.Load() != 1 {
-			t.Error("the old generation is open after DrainHard")
+		if r.f.all[0].closed.Load() != 0 || r.f.all[0].asked.Load() != 0 {
+			t.Error("the old generation is closed after DrainHard, though it is kept for a roll-back")
 		}
 		if r.f.all[1].closed.Load() != 0 {
 			t.Error("an unchanged plugin was closed with the old chain")
 		}
 		if o := ask(chain, hook.Rcpt); !o.Failed || o.Action != hook.Defer {
 			t.Errorf("the late holder gets %+v, want its on_error", o)
+		}
+		r.must(r.Rollback(ctx, "a", ""))
+		if got := r.says(); got != "one" {
+			t.Errorf("rolled back, %q answers", got)
+		}
+		if o := ask(chain, hook.Rcpt); !o.Failed {
+			t.Errorf("the late holder gets %+v, want its on_error for good", o)
+		}
+		for _, text := range []string{"three", "four", "five"} {
+			r.write("a.wasm", text)
+			r.must(r.Reload(ctx, "a"))
+		}
+		if n := r.f.all[0].closed.Load(); n != 0 {
+			t.Error("closed under its holder, who has time again since the roll-back")
+		}
+		time.Sleep(2 * time.Hour)
+		if n := r.f.all[0].closed.Load(); n != 1 {
+			t.Errorf("closed %d times after DrainHard, though it is not kept", n)
 		}
 		release()
 		if n := r.f.all[0].closed.Load(); n != 1 {
@@ -521,14 +584,22 @@ func TestHammer(t *testing.T) {
 		for n := asked.Load(); asked.Load() < n+100; {
 			time.Sleep(time.Millisecond)
 		}
+		if i%5 == 0 {
+			r.must(r.Rollback(ctx, "a", ""))
+			r.must(r.Apply(ctx, specs)) // changes nothing
+			if got, want := r.says(), fmt.Sprintf("v%d", i-1); got != want {
+				t.Errorf("rolled back, %q answers, want %q", got, want)
+			}
+			r.must(r.Reload(ctx, "a"))
+		}
 	}
 	stop.Store(true)
 	group.Wait()
 	if got, want := r.says(), fmt.Sprintf("v%d", swaps); got != want {
 		t.Errorf("%q answers at last, want %q", got, want)
 	}
-	if len(r.f.all) != swaps+2 || r.f.open() != 2 {
-		t.Errorf("%d loads, %d open at the end; want %d and 2", len(r.f.all), r.f.open(), swaps+2)
+	if len(r.f.all) != swaps+2 || r.f.open() != manager.Kept+1 {
+		t.Errorf("%d loads, %d open at the end; want %d and %d", len(r.f.all), r.f.open(), swaps+2, manager.Kept+1)
 	}
 	for _, p := range r.f.all {
 		if p.used.Load() > 0 || p.closed.Load() > 1 {

@@ -10,15 +10,15 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/wasmta/wasmta/hostapi"
+	"github.com/wasmta/wasmta/hostapi/manifest"
 )
 
-// prepare makes the generation that spec asks for, or returns old if that is
-// the same. tried is the fingerprint of the sources, taken before they are
-// read: whatever changes later is seen as a change.
-func (m *Manager) prepare(ctx context.Context, spec hostapi.Spec, old *generation) (tried string, g *generation, err error) {
+// prepare makes the generation that spec asks for, or returns the one of kept
+// that is the same. tried is the fingerprint of the sources, taken before they
+// are read: whatever changes later is seen as a change.
+func (m *Manager) prepare(ctx context.Context, spec hostapi.Spec, kept []*generation) (tried string, g *generation, err error) {
 	if spec.Dev {
 		tried = m.fingerprint(spec.Module)
 	}
@@ -50,21 +50,39 @@ func (m *Manager) prepare(ctx context.Context, spec hostapi.Spec, old *generatio
 		return fail("read", "", err)
 	}
 	sum := sha256.Sum256(wasm)
+	if spec.Manifest, err = besides(spec.Module, info.IsDir(), hex.EncodeToString(sum[:])); err != nil {
+		return fail("read", hex.EncodeToString(sum[:]), err)
+	}
 	key := identity(spec, sum)
-	if old != nil && old.key == key {
-		return tried, old, nil
+	for _, g := range kept {
+		if g.key == key {
+			return tried, g, nil
+		}
 	}
 	loaded, err := m.o.Load(ctx, spec, wasm)
 	if err != nil {
 		return fail("load", hex.EncodeToString(sum[:]), err)
 	}
-	return tried, &generation{name: spec.Name, loaded: loaded, key: key, since: time.Now()}, nil
+	return tried, newGeneration(spec.Name, loaded, key), nil
+}
+
+// besides reads the manifest beside a module. The one among the sources of a
+// module is for what they build.
+func besides(path string, dir bool, hash string) (json.RawMessage, error) {
+	data, file, err := manifest.Beside(path, dir)
+	if err != nil || data == nil || !dir {
+		return data, err
+	}
+	if data, err = manifest.Pin(data, hash); err != nil {
+		return nil, fmt.Errorf("manifest %q: %w", file, err)
+	}
+	return data, nil
 }
 
 // identity is what a generation is made of: two with the same identity answer
 // alike. Listeners and on_error belong to the chain.
 func identity(spec hostapi.Spec, module [32]byte) [32]byte {
-	spec.Module, spec.Listeners, spec.OnError, spec.Dev = "", nil, 0, false
+	spec.Module, spec.Listeners, spec.OnError, spec.OnErrorGiven, spec.Dev = "", nil, 0, false, false
 	config := sha256.Sum256(spec.Config)
 	spec.Config = nil
 	b, err := json.Marshal(struct {
@@ -148,30 +166,36 @@ func readSource(path string) ([]byte, error) {
 }
 
 // sources lists the files a module is made of: itself, or those of its
-// directory.
+// directory, and its manifest.
 func (m *Manager) sources(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.IsDir() {
-		return []string{path}, nil
+	files := []string{path}
+	if info.IsDir() {
+		if m.o.Sources == nil {
+			return nil, errors.New("this server builds no source")
+		}
+		if files, err = m.o.Sources(path); err != nil {
+			return nil, err
+		}
 	}
-	if m.o.Sources == nil {
-		return nil, errors.New("this server builds no source")
+	for _, file := range manifest.Files(path, info.IsDir()) {
+		if _, err := os.Stat(file); err == nil {
+			files = append(files, file)
+		}
 	}
-	return m.o.Sources(path)
+	return files, nil
 }
 
+// grantString is a grant in the words of the configuration, for the log.
 func grantString(g hostapi.Grant) string {
-	s := "envelope=" + g.Envelope.String() + " headers=" + g.Headers.String() + " body=" + g.Body.String()
-	if g.AuthPassword {
-		s += " auth_password"
+	lines := manifest.Lines(g)
+	if len(lines) == 0 {
+		return "nothing"
 	}
-	if len(g.AttrsRead) > 0 {
-		s += " attrs_read=" + strings.Join(g.AttrsRead, ",")
-	}
-	return s
+	return strings.Join(lines, "; ")
 }
 
 func (m *Manager) logFailure(ctx context.Context, e *entry, err error, start bool) {

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/hostapi/manifest"
 )
 
 // State is whether a configured plugin answers.
@@ -27,6 +30,30 @@ type Status struct {
 	Draining   []Draining `json:"draining,omitempty"`   // replaced generations that are still held, oldest first
 	LastError  string     `json:"last_error,omitempty"` // why the last change was refused
 	ErrorTime  time.Time  `json:"error_time,omitzero"`
+
+	Generations []Generation `json:"generations,omitempty"` // those that are kept, the last one put in force last
+}
+
+// Generation is one generation of a plugin that is kept ready.
+type Generation struct {
+	Generation string         `json:"generation"`
+	Hash       string         `json:"sha256"`
+	InForce    bool           `json:"in_force,omitempty"`
+	Since      time.Time      `json:"since"`                 // when it was put in force, for the last time
+	Grant      []string       `json:"grant"`                 // lines of [plugin.grant]
+	Breaker    string         `json:"breaker"`               // closed | open | trying
+	Trouble    string         `json:"trouble,omitempty"`     // why the breaker is not closed
+	RolledBack string         `json:"rolled_back,omitempty"` // why
+	Hooks      []hook.Figures `json:"hooks"`
+}
+
+// status is g for the list. Manager.mu is held.
+func (g *generation) status() Generation {
+	state, reason := g.breaker.status()
+	return Generation{
+		Generation: g.loaded.Generation(), Hash: g.loaded.Hash(), Since: g.since, Grant: append([]string{}, manifest.Lines(g.loaded.Grant())...),
+		Breaker: state.String(), Trouble: reason, RolledBack: g.withdrawn, Hooks: g.figures(),
+	}
 }
 
 // Draining is a replaced generation that is still held.
@@ -51,6 +78,11 @@ func (m *Manager) List() []Status {
 			s.Hash, s.Generation, s.Since = g.loaded.Hash(), g.loaded.Generation(), g.since
 			s.Hooks = strings.Fields(g.loaded.Stages().String())
 			s.Sessions = m.holdersLocked(g)
+		}
+		for _, g := range e.kept {
+			status := g.status()
+			status.InForce = g == e.gen
+			s.Generations = append(s.Generations, status)
 		}
 		var seen []*generation
 		for _, set := range m.sets {

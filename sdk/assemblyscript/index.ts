@@ -1,0 +1,2 @@
+// asc takes the file index.ts of a package.
+export * from "./assembly/index";
