@@ -20,6 +20,7 @@ type host struct {
 
 	reply                                   *reply
 	calls, lines, edits, rcpts, fields, add int
+	used                                    memoryCall
 }
 
 type reply struct {
@@ -839,6 +840,12 @@ func (h *host) Feature(id int32) int32 {
 		ok = grants(g.Headers, true)
 	case abi.FeatureBodyRead:
 		ok = grants(g.Body, false)
+	case abi.FeatureKV:
+		ok = h.p.o.KV
+	case abi.FeatureTable:
+		ok = len(h.p.o.Tables) > 0
+	case abi.FeatureEvent:
+		ok = len(h.p.o.Topics) > 0
 	}
 	return int32(bit(ok))
 }

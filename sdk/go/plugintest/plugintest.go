@@ -15,6 +15,12 @@ type Options struct {
 	Config string // [plugin.config] as a JSON object; default {}
 	Grant  Grant
 	Now    int64 // the clock, in milliseconds since 1970; default the year 2026
+
+	// What is given here is granted too.
+	KV      bool                         // a memory; see [Plugin.Value]
+	Tables  map[string]map[string]string // by name: values by key, in lower case, as the plugin looks them up
+	Secrets map[string]string
+	Topics  []string // of events that it may emit, or "*"
 }
 
 // Grant is [plugin.grant]: none, read or write; empty is none. The envelope can
@@ -30,9 +36,12 @@ type Plugin struct {
 	Log []string // what it logged, each line with its level: "info: text"
 	Now int64    // the clock; set it to let time pass
 
+	Events []Event // what it emitted
+
 	o      Options
 	t      testing.TB
 	config map[string]string
+	memory memory
 }
 
 // New initialises the plugin and fails the test if the plugin refuses.

@@ -34,6 +34,7 @@ type Host interface {
 	MonoNS() int64
 	Random(buf []byte) int32
 	Feature(id int32) int32
+	Memory
 }
 
 // A guest is alone in its memory, and its handlers are registered in init
