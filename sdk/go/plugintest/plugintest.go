@@ -1,7 +1,9 @@
 package plugintest
 
 import (
+	"crypto"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -21,6 +23,14 @@ type Options struct {
 	Tables  map[string]map[string]string // by name: values by key, in lower case, as the plugin looks them up
 	Secrets map[string]string
 	Topics  []string // of events that it may emit, or "*"
+
+	// What the plugin finds outside. One that is nil is not granted; the names
+	// of keys are those of the grant sign_keys.
+	DNS       Zone
+	HTTP      http.Handler             // answers every request; the places of a grant are not looked at
+	SignKeys  map[string]crypto.Signer // of sign
+	MACKeys   map[string][]byte        // of hmac
+	Passwords map[string]string        // of password_verify, by hash: another hash is of no known format
 }
 
 // Grant is [plugin.grant]: none, read or write; empty is none. The envelope can

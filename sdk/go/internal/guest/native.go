@@ -35,6 +35,8 @@ type Host interface {
 	Random(buf []byte) int32
 	Feature(id int32) int32
 	Memory
+	Network
+	Cryptography
 }
 
 // A guest is alone in its memory, and its handlers are registered in init
