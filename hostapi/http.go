@@ -151,7 +151,7 @@ func (c *Call) begin(method string, target, fields []byte, timeout uint64, body 
 	private, ok := c.guest.Grant.place(method, u)
 	switch {
 	case !ok:
-		return c.refuse(abi.Denied, fmt.Errorf("no place of the grant http covers %s %s", method, u.Redacted()))
+		return c.refuse(abi.Denied, fmt.Errorf("no place of the grant http covers %s %s://%s%s", method, u.Scheme, u.Host, u.EscapedPath())) // a query may be a secret
 	case c.guest.HTTP == nil:
 		return int64(abi.Unavailable)
 	case c.http.open >= abi.MaxHTTPOpen, c.http.next >= abi.MaxHTTPCalls, !c.guest.httpRate.take(c.guest.Now(), abi.MaxHTTPRate):

@@ -1,5 +1,6 @@
-// Package resolve is the caching stub resolver of the mail server: MX, addresses, TXT and reverse names, asked of the
-// recursive servers in resolv.conf or in the configuration.
+// Package resolve is the caching stub resolver of the mail server: MX, addresses, TXT and reverse names, and
+// with [Resolver.Lookup] the records of other types, asked of the recursive servers in resolv.conf or in the
+// configuration.
 //
 // What it promises:
 //

@@ -151,7 +151,7 @@ func parseArgon(s string, password []byte) (check, error) {
 	if !ok || t < 1 || threads < 1 || threads > maxArgonThreads || m < 8*threads {
 		return nil, ErrFormat
 	}
-	if m > MaxMemory>>10 || t > maxArgonWork || m*t > maxArgonWork {
+	if m > MaxMemory>>10 || t > maxArgonWork || int64(m)*int64(t) > maxArgonWork {
 		return nil, fmt.Errorf("%w: argon2id with m=%d,t=%d", ErrCost, m, t)
 	}
 	return func() (bool, error) {
@@ -174,7 +174,7 @@ func parseScrypt(s string, password []byte) (check, error) {
 	if !ok || ln < 1 || r < 1 || p < 1 {
 		return nil, ErrFormat
 	}
-	if ln > 24 || r > 1024 || p > 1024 || 128*r<<ln > MaxMemory || r*p<<ln > maxScryptWork {
+	if ln > 24 || r > 1024 || p > 1024 || int64(128*r)<<ln > MaxMemory || int64(r*p)<<ln > maxScryptWork {
 		return nil, fmt.Errorf("%w: scrypt with ln=%d,r=%d,p=%d", ErrCost, ln, r, p)
 	}
 	return func() (bool, error) {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 const long = "a very much longer text to encrypt.  This one even stretches over morethan one line."
@@ -118,6 +120,19 @@ func TestRefused(t *testing.T) {
 	}
 	if ok, err := Check([]byte(vectors[0].hash), []byte("Hello world!\x00")); ok || err != nil {
 		t.Errorf("a password with NUL: %v, %v; want false", ok, err)
+	}
+}
+
+// As everywhere, the 72nd octet is the last that counts in bcrypt.
+func TestLongPasswordsOfBcrypt(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte(strings.Repeat("x", 72)), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range map[int]bool{71: false, 72: true, 73: true, MaxPassword: true} {
+		if ok, err := Check(hash, []byte(strings.Repeat("x", n))); err != nil || ok != want {
+			t.Errorf("%d octets: %v, %v; want %v", n, ok, err, want)
+		}
 	}
 }
 

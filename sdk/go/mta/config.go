@@ -21,13 +21,19 @@ func init() { guest.OnInit(start) }
 //
 //go:wasmexport mta1_init
 func start() int32 {
-	if onInit == nil {
-		return 0
-	}
+	// A test calls this again; what its OnInit makes it makes anew.
+	made := len(metrics)
+	defer func() { metrics = metrics[:made] }()
 	c := new(Config)
-	err := onInit(c)
+	var err error
+	if onInit != nil {
+		err = onInit(c)
+	}
 	if err == nil {
 		err = c.err
+	}
+	if err == nil {
+		err = defineMetrics()
 	}
 	if err == nil {
 		return 0

@@ -22,7 +22,8 @@
 //
 // The server runs an instance of the plugin for each session and for each
 // delivery; package variables live as long, and no two calls run at once. What
-// must last longer is an attribute ([Session.SetAttr]).
+// must last longer is an attribute ([Session.SetAttr]), or stands in the
+// plugin's memory ([Session.KV]).
 //
 // A method that reads returns the zero value for what is not there, not known
 // at this hook or not granted. A method that changes something returns an

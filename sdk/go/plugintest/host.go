@@ -20,6 +20,8 @@ type host struct {
 
 	reply                                   *reply
 	calls, lines, edits, rcpts, fields, add int
+	used                                    memoryCall
+	network
 }
 
 type reply struct {
@@ -164,6 +166,8 @@ func (h *host) GetNum(f abi.Field) int64 {
 		return abi.Minor
 	case abi.Shadow:
 		return 0
+	case abi.DNSTTL, abi.DNSAD:
+		return h.lastAnswer(f)
 	}
 	set, ok := numberFields[f]
 	if !ok {
@@ -839,6 +843,18 @@ func (h *host) Feature(id int32) int32 {
 		ok = grants(g.Headers, true)
 	case abi.FeatureBodyRead:
 		ok = grants(g.Body, false)
+	case abi.FeatureDNS:
+		ok = h.p.o.DNS != nil
+	case abi.FeatureHTTP:
+		ok = h.p.o.HTTP != nil
+	case abi.FeatureCrypto:
+		ok = true
+	case abi.FeatureKV:
+		ok = h.p.o.KV
+	case abi.FeatureTable:
+		ok = len(h.p.o.Tables) > 0
+	case abi.FeatureEvent:
+		ok = len(h.p.o.Topics) > 0
 	}
 	return int32(bit(ok))
 }

@@ -1,7 +1,9 @@
 package plugintest
 
 import (
+	"crypto"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -15,6 +17,20 @@ type Options struct {
 	Config string // [plugin.config] as a JSON object; default {}
 	Grant  Grant
 	Now    int64 // the clock, in milliseconds since 1970; default the year 2026
+
+	// What is given here is granted too.
+	KV      bool                         // a memory; see [Plugin.Value]
+	Tables  map[string]map[string]string // by name: values by key, in lower case, as the plugin looks them up
+	Secrets map[string]string
+	Topics  []string // of events that it may emit, or "*"
+
+	// What the plugin finds outside. One that is nil is not granted; the names
+	// of keys are those of the grant sign_keys.
+	DNS       Zone
+	HTTP      http.Handler             // answers every request; the places of a grant are not looked at
+	SignKeys  map[string]crypto.Signer // of sign
+	MACKeys   map[string][]byte        // of hmac
+	Passwords map[string]string        // of password_verify, by hash: another hash is of no known format
 }
 
 // Grant is [plugin.grant]: none, read or write; empty is none. The envelope can
@@ -30,9 +46,12 @@ type Plugin struct {
 	Log []string // what it logged, each line with its level: "info: text"
 	Now int64    // the clock; set it to let time pass
 
+	Events []Event // what it emitted
+
 	o      Options
 	t      testing.TB
 	config map[string]string
+	memory memory
 }
 
 // New initialises the plugin and fails the test if the plugin refuses.

@@ -34,6 +34,9 @@ type Host interface {
 	MonoNS() int64
 	Random(buf []byte) int32
 	Feature(id int32) int32
+	Memory
+	Network
+	Cryptography
 }
 
 // A guest is alone in its memory, and its handlers are registered in init
