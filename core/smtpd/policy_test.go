@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
@@ -113,8 +114,11 @@ func TestFailurePolicies(t *testing.T) {
 						t.Errorf("what the plugin changed before it failed was kept: %+v %q", e, m[0].content())
 					}
 				}
-				if !strings.Contains(h.log.String(), "trap") {
-					t.Errorf("the failure is not in the log:\n%s", h.log)
+				// At close the client is gone before the plugin is asked.
+				for limit := time.Now().Add(10 * time.Second); !strings.Contains(h.log.String(), "trap"); time.Sleep(time.Millisecond) {
+					if time.Now().After(limit) {
+						t.Fatalf("the failure is not in the log:\n%s", h.log)
+					}
 				}
 			})
 		}
