@@ -615,7 +615,8 @@ func FuzzHostCalls(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stage uint8, program []byte) {
 		program = program[:min(len(program), 2048)]
 		e := event(hook.Stage(stage) % (hook.Tick + 1))
-		h := newHost(t, Grant{Envelope: Write, Headers: Write, Body: Read, AuthPassword: true, AttrsRead: []string{"a/*"}}, e)
+		h := newHost(t, Grant{Envelope: Write, Headers: Write, Body: Read, AuthPassword: true, AttrsRead: []string{"a/*"}, KV: KVGrant{1},
+			DNS: DNSGrant{[]string{"*"}}, Secrets: []string{""}, Tables: []string{""}, SignKeys: []string{""}, Events: []string{"*"}}, e)
 		copy(h.m, program)
 		next := func() uint64 {
 			if len(program) < 2 {
