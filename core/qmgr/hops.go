@@ -50,12 +50,15 @@ type hop struct {
 
 func (h *hop) suspended(now time.Time) bool { return now.Before(h.until) }
 
-// pace is the time from the end of one attempt to the next, roughly.
+// pace is the time from the end of one attempt to the next, roughly. Attempts
+// under way count as if they ended now: those that began together end together,
+// and between the first and the last of them it would look many times too long.
 func (h *hop) pace(now time.Time) time.Duration {
+	least := time.Millisecond
 	if h.count == 0 {
-		return 10 * time.Millisecond
+		least = 10 * time.Millisecond // nothing is known yet
 	}
-	return max(now.Sub(h.since)/time.Duration(h.count), time.Millisecond)
+	return max(now.Sub(h.since)/time.Duration(max(h.count+h.active, 1)), least)
 }
 
 // later is how long an item shall stay away because the queue is full: until
