@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -16,7 +17,7 @@ import (
 // modules and replaces one of them 50 times meanwhile: no session fails, every
 // message arrives, and each was judged by one generation only.
 //
-// The number of messages is WASMTA_LOAD, or 2,000.
+// The number of messages of a round is WASMTA_LOAD, or 2,000.
 func TestSwapUnderLoad(t *testing.T) {
 	source, err := exec.LookPath("smtp-source")
 	if err != nil {
@@ -49,42 +50,39 @@ func TestSwapUnderLoad(t *testing.T) {
 	s := newServer(t, "", fmt.Sprintf("[[route]]\ndomains = [\"*\"]\nto = \"smtp:%s\"\n%s", next, threePlugins(t)))
 	s.start()
 
-	done := make(chan error, 1)
-	var text bytes.Buffer
-	cmd := exec.Command(source, "-s", "20", "-m", strconv.Itoa(count), "-l", "2000", "-f", "a@src.test", "-t", "b@dst.test", s.addr)
-	cmd.Stderr, cmd.Stdout = &text, &text
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { done <- cmd.Wait() }()
-	swaps, running := 0, true
-	for running || swaps < 50 {
-		select {
-		case err := <-done:
-			if running = false; err != nil || text.Len() > 0 {
-				t.Errorf("smtp-source: %v\n%s", err, text.String())
+	// The load goes on, in rounds, until the last swap is done.
+	var swapped atomic.Bool
+	load := make(chan string, 1)
+	sent := 0
+	go func() {
+		for report := ""; ; {
+			out, err := exec.Command(source, "-s", "20", "-m", strconv.Itoa(count), "-l", "2000", "-f", "a@src.test", "-t", "b@dst.test", s.addr).CombinedOutput()
+			if sent += count; err != nil || len(out) > 0 {
+				report = fmt.Sprintf("smtp-source: %v\n%s", err, out)
 			}
-			done = nil
-		default:
+			if report != "" || swapped.Load() {
+				load <- report
+				return
+			}
 		}
-		if swaps < 50 {
-			if out, err := s.run("plugin", "load", "tag2", modules[swaps%2]); err != nil {
-				t.Fatalf("swap %d: %v\n%s", swaps, err, out)
-			}
-			swaps++
-			if !running {
-				t.Logf("the load ended after %d swaps", swaps)
-				break
-			}
+	}()
+	const swaps = 50
+	for n := range swaps {
+		if out, err := s.run("plugin", "load", "tag2", modules[n%2]); err != nil {
+			t.Fatalf("swap %d: %v\n%s", n, err, out)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	eventually(t, 2*time.Minute, "not every message arrived", func() bool { mu.Lock(); defer mu.Unlock(); return arrived >= count })
+	swapped.Store(true)
+	if report := <-load; report != "" {
+		t.Error(report)
+	}
+	eventually(t, 2*time.Minute, "not every message arrived", func() bool { mu.Lock(); defer mu.Unlock(); return arrived >= sent })
 	s.stop()
 	mu.Lock()
 	defer mu.Unlock()
-	if arrived != count || mixed != 0 {
-		t.Errorf("%d of %d arrived, %d judged by more than one generation", arrived, count, mixed)
+	if arrived != sent || mixed != 0 {
+		t.Errorf("%d of %d arrived, %d judged by more than one generation", arrived, sent, mixed)
 	}
 	if len(by) < 2 {
 		t.Errorf("generations seen: %v; the swaps had no effect", by)
