@@ -89,6 +89,16 @@ type Source interface {
 	Acquire() (chain Chain, release func())
 }
 
+// Drainer is a Source that wants back what it replaced long ago. Overdue tells
+// that a chain is such a one: a session that holds it releases it between two
+// transactions and acquires the chain in force. What the server keeps for the
+// session, its attributes among it, stays; what instances keep does not. It is
+// asked before every transaction and must not wait.
+type Drainer interface {
+	Source
+	Overdue(chain Chain) bool
+}
+
 // Static is a Source that never changes.
 type Static Chain
 

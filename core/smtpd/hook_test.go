@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -648,5 +649,57 @@ func TestOneConversationForAConnection(t *testing.T) {
 	}
 	if !strings.Contains(h.log.String(), "plugin=o, generation=g1, hook=rcpt, on_error=tempfail, error=trap") {
 		t.Errorf("log:\n%s", h.log)
+	}
+}
+
+// drainer gives one chain after the other, and wants all but the last back.
+type drainer struct {
+	chains   []hook.Chain
+	acquired atomic.Int32
+	released atomic.Int32
+	late     atomic.Bool
+}
+
+func (d *drainer) Acquire() (hook.Chain, func()) {
+	n := int(d.acquired.Add(1))
+	return d.chains[min(n, len(d.chains))-1], func() { d.released.Add(1) }
+}
+
+func (d *drainer) Overdue(c hook.Chain) bool {
+	return d.late.Load() && &c[0] != &d.chains[len(d.chains)-1][0]
+}
+
+func TestALongSessionChangesToTheNewChainBetweenTransactions(t *testing.T) {
+	generation := func(name string) hook.Chain {
+		return hook.Chain{{Name: "p", Generation: name, Stages: hook.Stages(hook.Mail, hook.Rcpt, hook.Message), Handler: hook.HandlerFunc(
+			func(_ context.Context, e *hook.Event) (hook.Verdict, error) {
+				switch e.Stage {
+				case hook.Mail:
+					return hook.Verdict{}, e.SetAttr(hook.ScopeSession, "p/seen", append(slices.Clone(e.Session.Attrs["p/seen"]), name[0]))
+				case hook.Rcpt:
+					return hook.Verdict{Action: hook.Accept}, nil
+				}
+				return hook.Verdict{Action: hook.Reject, Reply: mail.NewReply(550, "5.7.1", name+" saw "+string(e.Session.Attrs["p/seen"]))}, nil
+			})}}
+	}
+	d := &drainer{chains: []hook.Chain{generation("old"), generation("new")}}
+	h := start(t, nil, func(o *smtpd.Options) { o.Source = d })
+	c := h.dial().hello()
+	send := func(want string, during func()) {
+		t.Helper()
+		c.do("MAIL FROM:<a@b.test>", "250")
+		c.do("RCPT TO:<c@d.test>", "250")
+		during()
+		c.do("DATA", "354")
+		c.send("x: y\r\n\r\nz\r\n.\r\n")
+		c.want(want)
+	}
+	send("550 5.7.1 old saw o", func() { d.late.Store(true) })
+	if d.released.Load() != 0 {
+		t.Error("the chain was given back in the middle of a transaction")
+	}
+	send("550 5.7.1 new saw on", func() {})
+	if d.acquired.Load() != 2 || d.released.Load() != 1 {
+		t.Errorf("%d chains acquired, %d released", d.acquired.Load(), d.released.Load())
 	}
 }

@@ -60,6 +60,7 @@ type session struct {
 	client  mail.Client
 	facts   hook.Session
 	chain   *hook.Conversation
+	pinned  hook.Chain // of chain
 	release func()
 	unnamed bool       // a proxy did not say who the client is
 	counted netip.Addr // under which address the session is counted; invalid: not
@@ -338,9 +339,7 @@ func (s *session) open() {
 	}
 	s.began = true
 	s.log.Connected(&s.client)
-	var chain hook.Chain
-	chain, s.release = s.opts.Source.Acquire()
-	s.chain = chain.Open(s.opts.Listener, s.pluginFailed)
+	s.pin()
 	s.facts.Client = &s.client
 	s.facts.Banner = s.opts.Hostname + " ESMTP"
 	if s.opts.Role == LMTP {

@@ -27,12 +27,30 @@ type transaction struct {
 func (s *session) begin(from mail.Path, p mail.MailParams) {
 	s.sequence++
 	if s.chain != nil {
+		s.renew()
 		s.chain.EndTransaction() // who detached outside of one is asked again
 	}
 	s.tx = &transaction{}
 	s.tx.ID = s.client.Session + "." + strconv.Itoa(s.sequence)
 	s.tx.SizeLimit = s.opts.MaxSize
 	s.tx.Envelope = mail.Envelope{ReversePath: from, MailParams: p, Client: s.client}
+}
+
+// pin takes the chain in force for the session.
+func (s *session) pin() {
+	s.pinned, s.release = s.opts.Source.Acquire()
+	s.chain = s.pinned.Open(s.opts.Listener, s.pluginFailed)
+}
+
+// renew changes to the chain in force if the session holds one that was
+// replaced long ago. Nothing is under way then that one generation began and
+// another would have to finish.
+func (s *session) renew() {
+	if d, ok := s.opts.Source.(hook.Drainer); ok && d.Overdue(s.pinned) {
+		s.chain.Close()
+		s.release()
+		s.pin()
+	}
 }
 
 // abort forgets the transaction, if there is one, and tells the plugins why.

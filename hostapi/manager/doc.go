@@ -17,7 +17,9 @@
 //     ready: [Manager.Rollback] puts one of them in force without compiling. What
 //     was rolled back stays so until it is asked for by name, or changes.
 //   - An older generation is closed when nobody holds a chain that contains it.
-//     Who holds a replaced one longer than DrainHard gets its on_error.
+//     A session that holds a replaced one longer than DrainTimeout changes to the
+//     one in force with its next transaction; who holds it longer than DrainHard
+//     gets its on_error.
 //   - A generation that fails too often is not asked: its circuit breaker opens,
 //     its on_error answers, and after 30 s one call tries it again. If it is
 //     younger than Bake, or if its verdicts are far from those of the generation

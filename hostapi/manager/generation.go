@@ -46,19 +46,48 @@ func (g *generation) close() { g.closing.Do(g.loaded.Close) }
 // held.
 func (g *generation) retire(m *Manager) {
 	g.warn = time.AfterFunc(m.o.DrainTimeout, func() {
-		if n := m.holders(g); n > 0 {
-			m.o.Log.Warn("a replaced plugin is still in use", "plugin", g.name,
+		if n := m.recall(g); n > 0 {
+			m.o.Log.Warn("a replaced plugin is still in use; sessions change to the new one with their next transaction", "plugin", g.name,
 				"generation", g.loaded.Generation(), "sessions", n, "closes_in", m.o.DrainHard-m.o.DrainTimeout)
 		}
 	})
 	g.hard = time.AfterFunc(m.o.DrainHard, func() { m.expire(g) })
 }
 
+// recall asks those who hold on to a generation for it back, and tells how many
+// they are.
+func (m *Manager) recall(g *generation) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	current := m.current.Load()
+	if slices.Contains(current.members, g) {
+		return 0 // it came back while the clock rang
+	}
+	for _, s := range m.sets {
+		if s != current && slices.Contains(s.members, g) && !s.overdue {
+			s.overdue = true
+			m.recalled.Add(1)
+		}
+	}
+	return m.holders(g)
+}
+
+// Overdue tells whether a chain that was acquired was replaced so long ago that
+// it is wanted back; see [hook.Drainer].
+func (m *Manager) Overdue(chain hook.Chain) bool {
+	if m.recalled.Load() == 0 || len(chain) == 0 {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.sets, func(s *set) bool { return s.overdue && &s.chain[0] == &chain[0] })
+}
+
 // expire ends the use of a generation by those who hold on to it. One that is
 // kept for a roll-back stays open.
 func (m *Manager) expire(g *generation) {
 	m.mu.Lock()
-	current, n := m.current.Load(), m.holdersLocked(g)
+	current, n := m.current.Load(), m.holders(g)
 	if g.overdue || slices.Contains(current.members, g) {
 		m.mu.Unlock() // it came back while the clock rang
 		return
@@ -99,6 +128,7 @@ type set struct {
 	members []*generation
 	seats   []*seat      // of members
 	refs    atomic.Int64 // holders, and one more while it is current
+	overdue bool         // its holders shall give it back; guarded by Manager.mu
 }
 
 func newSet(m *Manager, entries []entry) *set {
@@ -147,6 +177,9 @@ func (s *set) release() {
 	var idle []*generation
 	s.m.mu.Lock()
 	s.m.sets = slices.DeleteFunc(s.m.sets, func(o *set) bool { return o == s })
+	if s.overdue {
+		s.m.recalled.Add(-1)
+	}
 	for _, g := range s.members {
 		if g.sets--; g.sets == 0 {
 			g.rest()

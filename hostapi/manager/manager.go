@@ -49,7 +49,7 @@ type Options struct {
 	Sources SourcesFunc  // required with Build, for Watch
 	Log     *slog.Logger // nil: silent
 
-	DrainTimeout time.Duration // warn of holders of a replaced generation; default 10 min
+	DrainTimeout time.Duration // sessions that hold a replaced generation then give it up between two transactions; default 10 min
 	DrainHard    time.Duration // close it in spite of them; default 1 h
 	Bake         time.Duration // how long a new generation may be rolled back automatically; default 1 h
 	Poll         time.Duration // how often Watch looks; default 250 ms
@@ -117,6 +117,8 @@ type Manager struct {
 	started time.Time // where now begins
 	current atomic.Pointer[set]
 	change  chan struct{} // holds a token while a change is under way
+
+	recalled atomic.Int32 // sets that are overdue
 
 	mu      sync.Mutex // guards what follows, and generation.sets; never held while a plugin runs
 	entries []entry    // as configured, in order

@@ -464,10 +464,18 @@ func TestAHolderThatStaysIsToldAtLast(t *testing.T) {
 		chain, release := r.Acquire()
 		r.write("a.wasm", "two")
 		r.must(r.Reload(ctx, "a"))
+		if r.Overdue(chain) {
+			t.Error("the holder is asked for the chain back at once")
+		}
 		time.Sleep(11 * time.Minute)
 		if !strings.Contains(r.log.String(), "still in use") || r.f.all[0].closed.Load() != 0 {
 			t.Errorf("after DrainTimeout: closed %d, log\n%s", r.f.all[0].closed.Load(), r.log)
 		}
+		fresh, done := r.Acquire()
+		if !r.Overdue(chain) || r.Overdue(fresh) || r.Overdue(nil) {
+			t.Errorf("after DrainTimeout: old chain overdue %v, the one in force %v, none %v", r.Overdue(chain), r.Overdue(fresh), r.Overdue(nil))
+		}
+		done()
 		time.Sleep(time.Hour)
 		if r.f.all[0].closed.Load() != 0 || r.f.all[0].asked.Load() != 0 {
 			t.Error("the old generation is closed after DrainHard, though it is kept for a roll-back")

@@ -77,7 +77,7 @@ func (m *Manager) List() []Status {
 			s.State = Active
 			s.Hash, s.Generation, s.Since = g.loaded.Hash(), g.loaded.Generation(), g.since
 			s.Hooks = strings.Fields(g.loaded.Stages().String())
-			s.Sessions = m.holdersLocked(g)
+			s.Sessions = m.holders(g)
 		}
 		for _, g := range e.kept {
 			status := g.status()
@@ -91,7 +91,7 @@ func (m *Manager) List() []Status {
 					continue
 				}
 				seen = append(seen, g)
-				s.Draining = append(s.Draining, Draining{g.loaded.Generation(), g.loaded.Hash(), m.holdersLocked(g)})
+				s.Draining = append(s.Draining, Draining{g.loaded.Generation(), g.loaded.Hash(), m.holders(g)})
 			}
 		}
 		list = append(list, s)
@@ -100,12 +100,6 @@ func (m *Manager) List() []Status {
 }
 
 func (m *Manager) holders(g *generation) int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.holdersLocked(g)
-}
-
-func (m *Manager) holdersLocked(g *generation) int {
 	current := m.current.Load()
 	n := 0
 	for _, s := range m.sets {
