@@ -156,6 +156,7 @@ enum mta1_field {
   MTA1_F_SHADOW = 0x0708,        /* n */
   MTA1_F_DNS_TTL = 0x0709,       /* n */
   MTA1_F_DNS_AD = 0x070a,        /* n */
+  MTA1_F_SCRIPT = 0x070b,        /* b, the section ScriptSection of the module */
 };
 
 /* Lists. */
@@ -279,6 +280,7 @@ enum mta1_max {
   MTA1_MAX_KEY = 512,
   MTA1_MAX_ATTR_VALUE = 16384,
   MTA1_MAX_CONFIG = 1048576,
+  MTA1_MAX_SCRIPT = 1048576,
   MTA1_MAX_EDITS = 256,          /* changes of fields, attributes and next hops */
   MTA1_MAX_RCPT_EDITS = 1000,    /* changes of recipients */
   MTA1_MAX_ATTRS = 1000,         /* attributes in one scope, of all plugins */
