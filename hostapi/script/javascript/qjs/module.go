@@ -211,4 +211,4 @@ func (l *linker) contract(imports map[string]bool) []primitive {
 }
 
 // unused are the functions of mta1 that the prelude does not call.
-var unused = []string{"body_write", "body_splice", "now_ms"}
+var unused = []string{"now_ms"}

@@ -117,7 +117,7 @@ func shape(name string, sig abi.Signature, params []string) primitive {
 		case params[i] == "buf" && next == "len":
 			p.args, p.out = append(p.args, argBuf), outFill
 			i++
-		case sig[i] == 'i' && (next == "len" || strings.HasSuffix(next, "len") && len(next) == 4):
+		case sig[i] == 'i' && strings.HasSuffix(next, "len"):
 			p.args = append(p.args, argBytes)
 			i++
 		case sig[i] == 'I':
