@@ -55,7 +55,7 @@ func (a Access) String() string { return [...]string{"none", "read", "write", ""
 type Grant struct {
 	Envelope     Access   // Read is given to all; Write: change paths and recipients
 	Headers      Access   // of the content
-	Body         Access   // of the content; Write is not offered yet
+	Body         Access   // of the content; Write: replace it
 	AuthPassword bool     // read AUTH secrets
 	AttrsRead    []string // attributes of other plugins, "plugin/key" or "plugin/*"
 

@@ -569,9 +569,6 @@ func (c *Config) check(p *checker) {
 			}
 		}
 		c.checkGrant(p, key+"grant.", &g.Grant)
-		if g.Grant.Body == "write" {
-			p.fault(key+"grant.body", "body = \"write\" is not offered yet: a plugin can read the body, not replace it")
-		}
 		for word, n := range map[string]int{"memory_mb": g.Limits.MemoryMB, "cpu_ms": g.Limits.CPUms, "wall_ms": g.Limits.WallMs, "concurrent": g.Limits.Concurrent} {
 			if n < 0 || n > 1<<20 {
 				p.fault(key+"limits."+word, "%s must be 1 to 1048576, or 0 for the default", word)

@@ -53,7 +53,7 @@ func (e *Event) ReplaceBody() (*NewBody, error) {
 	s, err := e.Content.NewSpool()
 	b := &NewBody{e: e, spool: s, gone: err != nil}
 	e.body = b
-	e.onUndo(b.giveUp)
+	e.onUndo(b.GiveUp)
 	if err != nil {
 		b.spool = nil
 		return nil, err
@@ -68,7 +68,7 @@ func (b *NewBody) Write(p []byte) (int, error) {
 	}
 	n, err := b.spool.Write(p)
 	if err != nil {
-		b.giveUp()
+		b.GiveUp()
 	}
 	return n, err
 }
@@ -81,7 +81,7 @@ func (b *NewBody) Copy(off, n int64) error {
 	}
 	c := b.e.Content
 	if off < 0 || n < 0 || off > c.BodySize || n > c.BodySize-off {
-		b.giveUp()
+		b.GiveUp()
 		return ErrIndex
 	}
 	if b.buf == nil {
@@ -90,7 +90,7 @@ func (b *NewBody) Copy(off, n int64) error {
 	for n > 0 {
 		p := b.buf[:min(n, int64(len(b.buf)))]
 		if got, err := c.Body.ReadAt(p, off); got < len(p) {
-			b.giveUp()
+			b.GiveUp()
 			return errors.Join(io.ErrUnexpectedEOF, err)
 		}
 		if _, err := b.Write(p); err != nil {
@@ -109,7 +109,7 @@ func (b *NewBody) Close() error {
 		return nil
 	}
 	if err := b.spool.Close(); err != nil {
-		b.giveUp()
+		b.GiveUp()
 		return err
 	}
 	c, s := b.e.Content, b.spool
@@ -123,7 +123,8 @@ func (b *NewBody) Close() error {
 	return nil
 }
 
-func (b *NewBody) giveUp() {
+// GiveUp forgets the new body: the old one stays.
+func (b *NewBody) GiveUp() {
 	if s := b.spool; s != nil {
 		b.spool, b.buf, b.gone = nil, nil, true
 		s.Abort()
@@ -133,8 +134,8 @@ func (b *NewBody) giveUp() {
 // GivenUp tells whether the new body was given up.
 func (b *NewBody) GivenUp() bool { return b.gone }
 
-// finishBody closes the body that a plugin began and did not close.
-func (e *Event) finishBody() error {
+// CloseBody closes the body that a plugin began and did not close.
+func (e *Event) CloseBody() error {
 	if e.body == nil {
 		return nil
 	}

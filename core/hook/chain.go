@@ -162,7 +162,7 @@ func (k *Conversation) Ask(ctx context.Context, e *Event) Outcome {
 			err = v.check(e.Stage)
 		}
 		if err == nil && (v.Action == Continue || v.Action == Accept) {
-			err = e.finishBody()
+			err = e.CloseBody()
 		}
 		if err != nil {
 			e.rollback()
