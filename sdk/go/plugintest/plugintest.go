@@ -272,6 +272,9 @@ func (s *Session) Header(name string) string {
 // RawHeader is the header section with its folds and the empty line.
 func (s *Session) RawHeader() string { return s.view.rawHeader() }
 
+// Body is the message's body as it stands.
+func (s *Session) Body() string { return s.body }
+
 // Attr is an attribute of the plugin, and whether it is set.
 func (s *Session) Attr(scope abi.Scope, key string) (string, bool) {
 	m := s.attrs(scope)
@@ -433,6 +436,9 @@ func (s *Session) ask(h hook) Answer {
 	err := protect(func() { verdict = guest.Call(a.Hook, call) })
 	if err == nil {
 		err = a.judge(h, verdict, call.reply)
+	}
+	if err == nil && !a.refused() {
+		err = call.body.keep(s)
 	}
 	if err != nil {
 		a.Action, a.Err = abi.Continue, err
