@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"reflect"
@@ -39,6 +40,25 @@ type Options struct {
 	// Services gives a plugin that is loaded what its capabilities stand on.
 	// An error refuses it: what the grant names must be there. nil: nothing.
 	Services func(hostapi.Spec) (hostapi.Services, error)
+
+	// For the tools of authors. Now and Random are the clock and the octets that
+	// guests are shown; nil: those of the machine. Limits always go by the
+	// machine's clock. Observe is told of every call of a guest, in the goroutine
+	// that made it.
+	Now     func() time.Time
+	Random  io.Reader
+	Observe func(Measure)
+}
+
+// Measure is what one call of a guest took.
+type Measure struct {
+	Plugin    string
+	Hook      string        // as in the export's name, or init, selftest
+	Fuel      int64         // units of the meter; those of the guest's instructions are the same everywhere
+	CPU       time.Duration // the same as time, at the speed measured when the engine started
+	Memory    int64         // octets of linear memory at the end, which never shrinks
+	HostCalls int
+	Failed    bool // the call did not return
 }
 
 // maxLogRate is the number of lines that one plugin may log in a second.

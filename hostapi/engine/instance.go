@@ -135,6 +135,9 @@ func (i *instance) run(ctx context.Context, name string, f api.Function, e *hook
 	err := f.CallWithStack(&i.ctx, i.stack[:])
 	p.engine.release()
 	i.flush()
+	if p.engine.opt.Observe != nil {
+		i.observe(name, l, err != nil)
+	}
 	if err != nil {
 		i.failed = true
 		i.finish()
@@ -268,6 +271,15 @@ func (i *instance) CPU() time.Duration {
 func (i *instance) WallLeft() time.Duration {
 	i.look()
 	return time.Until(i.deadline)
+}
+
+// observe reports the call that has just ended.
+func (i *instance) observe(name string, l CallLimit, failed bool) {
+	e := i.plugin.engine
+	used := max(e.units(l.CPU)-max(i.FuelLeft(), 0), 0)
+	e.opt.Observe(Measure{Plugin: i.plugin.spec.Name, Hook: name, Fuel: used,
+		CPU:    time.Duration(float64(used) / float64(e.fuel) * float64(time.Millisecond)),
+		Memory: int64(len(i.memory.buf)), HostCalls: i.call.HostCalls(), Failed: failed})
 }
 
 // waitMargin is the part of the wall time that is left to the guest after the

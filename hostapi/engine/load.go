@@ -131,17 +131,27 @@ func (p *Plugin) authorise() error {
 	if err != nil {
 		return err
 	}
+	now, random, started := p.engine.opt.Now, p.engine.opt.Random, p.engine.started
+	if now == nil {
+		now = time.Now
+	} else {
+		started = now()
+	}
+	if random == nil {
+		random = rand.Reader
+	}
 	p.guest = hostapi.Guest{
 		Name:       s.Name,
 		Generation: p.generation,
 		Grant:      s.Grant,
 		Config:     config,
+		Script:     p.report.script,
 		Version:    p.engine.opt.Version,
 		Log:        p.log,
 		LogLevel:   guestLogLevel(p.engine.opt.LogLevel),
-		Now:        time.Now,
-		Random:     rand.Reader,
-		Started:    p.engine.started,
+		Now:        now,
+		Random:     random,
+		Started:    started,
 		Metrics:    p.engine.metrics.Begin(s.Name),
 		Services:   services,
 	}
