@@ -13,6 +13,7 @@ import (
 
 	"github.com/wasmta/wasmta/hostapi/conformance/wat"
 	"github.com/wasmta/wasmta/hostapi/gobuild"
+	"github.com/wasmta/wasmta/hostapi/script"
 )
 
 // language is how the examples of one language are built. A row here is all
@@ -73,6 +74,13 @@ var languages = []language{
 		zig := b.tool("zig")
 		b.run(filepath.Join("zig", example), zig, "build", "--cache-dir", b.cache("zig"), "--global-cache-dir", b.cache("zig"), "--prefix", b.cache("zig-out"))
 		wasm, err := os.ReadFile(filepath.Join(b.cache("zig-out"), "lib", example+".wasm"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return wasm
+	}},
+	{"javascript", func(b *builder, example string) []byte {
+		wasm, err := script.Build(b.Context(), filepath.Join("javascript", example+".js"))
 		if err != nil {
 			b.Fatal(err)
 		}
