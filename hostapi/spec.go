@@ -15,6 +15,7 @@ type Spec struct {
 	Module    string   // path of a .wasm file; with Dev also of a directory of Go source
 	Listeners []string // sessions of these listeners only; empty: all
 	OnError   hook.FailurePolicy
+	Tick      time.Duration   // interval of the hook tick; 0: the manifest's
 	Dev       bool            // watch Module and load it again when it changes
 	Config    json.RawMessage // handed to the plugin; {} if there is none
 	Grant     Grant

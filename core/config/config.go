@@ -107,6 +107,7 @@ type Plugin struct {
 	Module    string         `toml:"module"` // absolute after Load
 	Listeners []string       `toml:"listeners"`
 	OnError   string         `toml:"on_error"`
+	Tick      Duration       `toml:"tick"` // interval of the hook tick; 0: the module's manifest says
 	Dev       bool           `toml:"dev"`
 	Config    map[string]any `toml:"config"`
 	Grant     Grant          `toml:"grant"`
@@ -562,6 +563,9 @@ func (c *Config) check(p *checker) {
 		}
 		if !oneOf(g.OnError, "", "tempfail", "continue", "reject") {
 			p.fault(key+"on_error", "on_error = %q: write tempfail, continue or reject", g.OnError)
+		}
+		if g.Tick != 0 && g.Tick < Second {
+			p.fault(key+"tick", "tick must be at least 1s; write a number and a unit in quotes, such as \"1m\"")
 		}
 		for word, value := range map[string]string{"envelope": g.Grant.Envelope, "headers": g.Grant.Headers, "body": g.Grant.Body} {
 			if !oneOf(value, "", "none", "read", "write") {

@@ -775,7 +775,7 @@ func (b *newBody) keep(s *Session) error {
 // attrs is where the attributes of a scope are; nil: not here.
 func (s *Session) attrs(scope abi.Scope) *map[string]string {
 	switch {
-	case scope == abi.ScopeSession && s.delivery == nil:
+	case scope == abi.ScopeSession && s.delivery == nil && !s.ticking:
 		return &s.view.attrs[scope]
 	case (scope == abi.ScopeTransaction || scope == abi.ScopeMessage) && s.inTx:
 		return &s.view.attrs[scope]

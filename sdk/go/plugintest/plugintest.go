@@ -106,6 +106,9 @@ func (p *Plugin) Session() *Session {
 	}
 }
 
+// Tick plays the hook tick, which has neither session nor message.
+func (p *Plugin) Tick() Answer { return (&Session{p: p, ticking: true}).ask(tick) }
+
 // Session is one connection, with at most one transaction at a time.
 type Session struct {
 	ID, RemoteIP, LocalIP, Listener, PTR, Helo string
@@ -127,6 +130,7 @@ type Session struct {
 	detachedTx  bool
 	delivery    *Delivery
 	transaction int
+	ticking     bool // it is none
 }
 
 // Connect plays the hook connect.

@@ -19,6 +19,7 @@ import (
 	"github.com/wasmta/wasmta/sdk/go/onrcpt"
 	"github.com/wasmta/wasmta/sdk/go/onresult"
 	"github.com/wasmta/wasmta/sdk/go/onroute"
+	"github.com/wasmta/wasmta/sdk/go/ontick"
 	"github.com/wasmta/wasmta/sdk/go/plugintest"
 )
 
@@ -374,4 +375,25 @@ func TestANewBody(t *testing.T) {
 	s := open(t, plugintest.Options{Grant: all})
 	s.Mail("")
 	s.Message("Subject: x\r\n\r\n" + was).Want("failed: the body that it wrote")
+}
+
+func TestTick(t *testing.T) {
+	ontick.Handle(func(s *mta.Session) mta.Verdict {
+		if err := s.SetAttr(mta.SessionScope, "k", "v"); err != abi.State {
+			t.Errorf("an attribute of no session: %v", err)
+		}
+		if s.RemoteIP() != "" {
+			t.Errorf("client %q", s.RemoteIP())
+		}
+		if _, err := s.KV().Incr("ticks", 1, 0); err != nil {
+			t.Error(err)
+		}
+		return mta.Continue
+	})
+	p := plugintest.New(t, plugintest.Options{KV: true})
+	p.Tick().Want("continue")
+	p.Tick().Want("continue")
+	if v, _ := p.Value("ticks"); v != "2" {
+		t.Errorf("%q ticks", v)
+	}
 }
