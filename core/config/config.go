@@ -42,6 +42,7 @@ type Config struct {
 	Listeners []Listener        `toml:"listener"`
 	TLS       TLS               `toml:"tls"`
 	DNS       DNS               `toml:"dns"`
+	Delivery  Delivery          `toml:"delivery"`
 	Routes    []Route           `toml:"route"`
 	Queue     Queue             `toml:"queue"`
 	Limits    Limits            `toml:"limits"`
@@ -72,6 +73,13 @@ type TLS struct {
 // DNS is [dns].
 type DNS struct {
 	Resolvers []HostPort `toml:"resolvers"` // empty: /etc/resolv.conf
+	TrustAD   bool       `toml:"trust_ad"`  // believe what they say of DNSSEC though they are not on this machine
+}
+
+// Delivery is [delivery].
+type Delivery struct {
+	DANE   bool `toml:"dane"`    // RFC 7672
+	MTASTS bool `toml:"mta_sts"` // RFC 8461
 }
 
 // Route is one [[route]].
@@ -249,7 +257,8 @@ func Load(path string) (*Config, error) {
 // is what relative paths are relative to.
 func Parse(data []byte, path, dir string) (*Config, error) {
 	c := &Config{
-		Queue: Queue{Lifetime: 5 * Day, WarnAfter: 4 * Hour},
+		Delivery: Delivery{DANE: true, MTASTS: true},
+		Queue:    Queue{Lifetime: 5 * Day, WarnAfter: 4 * Hour},
 		Limits: Limits{
 			MessageSize: 50 << 20, Recipients: 1000, Sessions: 10_000, SessionsPerAddress: 100, MinFree: 256 << 20,
 			Deliveries: 200, DeliveriesPerHop: 20, CommandTimeout: 5 * Minute,

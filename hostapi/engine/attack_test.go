@@ -774,6 +774,58 @@ func feature(code string) []byte {
 	return m.Bytes()
 }
 
+// randomGuest is a valid module of random code, which calls functions of its own
+// and of the host, reads, writes, grows and branches.
+func randomGuest(rnd *rand.Rand) []byte {
+	m := wb.New()
+	log := m.Import(abi.Module, "log", wb.I32+wb.I32+wb.I32, wb.I32)
+	get := m.Import(abi.Module, "get", wb.I32+wb.I32+wb.I32, wb.I32)
+	depth := m.Global(wb.I32, true, wb.I32Const(0))
+	binary := []wb.Code{wb.I32Add, wb.I32Eq, wb.I32Ne, wb.I32DivS, "\x6b", "\x6c", "\x6d", "\x6e", "\x6f", "\x70", "\x71", "\x72", "\x73", "\x74", "\x75", "\x76", "\x77", "\x78"}
+	var value func(n int) wb.Code
+	value = func(n int) wb.Code {
+		if n <= 0 {
+			return wb.I32Const(int32(rnd.Uint32() >> rnd.IntN(32)))
+		}
+		switch rnd.IntN(12) {
+		case 0:
+			return wb.LocalGet(uint32(rnd.IntN(2)))
+		case 1:
+			return value(n-1) + wb.LocalTee(uint32(rnd.IntN(2)))
+		case 2:
+			return value(n-1) + "\x41\xff\xff\x03\x71" + wb.I32Load(uint32(rnd.IntN(64)))
+		case 3:
+			return value(n-1) + "\x41\xff\xff\x03\x71" + value(n-1) + wb.I32Store(uint32(rnd.IntN(64))) + value(n-1)
+		case 4:
+			return value(n-1) + value(n-1) + value(n-1) + wb.Call(get)
+		case 5:
+			return value(n-1) + wb.I32Const(int32(rnd.IntN(1024))) + wb.I32Const(int32(rnd.IntN(1024))) + wb.Call(log)
+		case 6:
+			return value(n-1) + wb.If(wb.I32, value(n-1), value(n-2))
+		case 7:
+			return wb.Loop(wb.None, wb.LocalGet(0)+wb.I32Const(1)+wb.I32Add+wb.LocalTee(0)+wb.I32Const(int32(rnd.IntN(2000)))+"\x49"+wb.BrIf(0)) + value(n-1)
+		case 8:
+			return wb.GlobalGet(depth) + value(n-1) + wb.GlobalSet(depth)
+		case 9:
+			return wb.I32Const(int32(rnd.IntN(3))) + wb.MemoryGrow
+		default:
+			return value(n-1) + value(n-1) + binary[rnd.IntN(len(binary))]
+		}
+	}
+	var last uint32
+	for n := range 1 + rnd.IntN(6) {
+		code := value(3 + rnd.IntN(5))
+		if n > 0 {
+			code += wb.I32Const(int32(rnd.IntN(9))) + wb.Call(last) + wb.I32Add
+		}
+		last = m.Func("", wb.I32, wb.I32, wb.I32, code)
+	}
+	m.Memory(1, wb.NoMax)
+	m.Func("mta1_init", wb.None, wb.I32, wb.None, wb.I32Const(0))
+	m.Func("mta1_on_rcpt", wb.None, wb.I32, wb.None, wb.I32Const(5)+wb.Call(last)+wb.I32Const(3)+"\x71")
+	return m.Bytes()
+}
+
 // TestRandomModules: random and mutated modules end in an error or in a plugin
 // that answers or fails, and leave nothing. WASMTA_ATTACKS says how many.
 func TestRandomModules(t *testing.T) {
@@ -783,10 +835,13 @@ func TestRandomModules(t *testing.T) {
 	for _, c := range misbehaviours() {
 		seeds = append(seeds, misbehaving(c.build))
 	}
+	for range 50 {
+		seeds = append(seeds, randomGuest(rnd))
+	}
 	run := func(n int) (loaded int) {
 		for range n {
 			wasm := slices.Clone(seeds[rnd.IntN(len(seeds))])
-			switch rnd.IntN(8) {
+			switch rnd.IntN(10) {
 			case 0: // noise behind a head
 				wasm = binary.LittleEndian.AppendUint64([]byte("\x00asm\x01\x00\x00\x00"), rnd.Uint64())
 				for range rnd.IntN(200) {
@@ -798,8 +853,10 @@ func TestRandomModules(t *testing.T) {
 			case 2: // a piece twice
 				at := rnd.IntN(len(wasm))
 				wasm = slices.Insert(wasm, at, wasm[at:min(len(wasm), at+rnd.IntN(32))]...)
+			case 3: // valid, and never seen before
+				wasm = randomGuest(rnd)
 			default:
-				for range 1 + rnd.IntN(4) {
+				for range 1 + rnd.IntN(3) {
 					wasm[8+rnd.IntN(len(wasm)-8)] = byte(rnd.Uint32())
 				}
 			}
