@@ -120,6 +120,7 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 	ctx, stop := context.WithCancel(e.ctx)
 	defer stop()
 	go plugins.Watch(ctx)
+	go plugins.Tick(ctx)
 	go gifts.tables.Watch(ctx)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

@@ -115,6 +115,7 @@ type Plugin struct {
 	Module    string         `toml:"module"` // absolute after Load
 	Listeners []string       `toml:"listeners"`
 	OnError   string         `toml:"on_error"`
+	Tick      Duration       `toml:"tick"` // interval of the hook tick; 0: the module's manifest says
 	Dev       bool           `toml:"dev"`
 	Config    map[string]any `toml:"config"`
 	Grant     Grant          `toml:"grant"`
@@ -572,15 +573,15 @@ func (c *Config) check(p *checker) {
 		if !oneOf(g.OnError, "", "tempfail", "continue", "reject") {
 			p.fault(key+"on_error", "on_error = %q: write tempfail, continue or reject", g.OnError)
 		}
+		if g.Tick != 0 && g.Tick < Second {
+			p.fault(key+"tick", "tick must be at least 1s; write a number and a unit in quotes, such as \"1m\"")
+		}
 		for word, value := range map[string]string{"envelope": g.Grant.Envelope, "headers": g.Grant.Headers, "body": g.Grant.Body} {
 			if !oneOf(value, "", "none", "read", "write") {
 				p.fault(key+"grant."+word, "%s = %q: write none, read or write", word, value)
 			}
 		}
 		c.checkGrant(p, key+"grant.", &g.Grant)
-		if g.Grant.Body == "write" {
-			p.fault(key+"grant.body", "body = \"write\" is not offered yet: a plugin can read the body, not replace it")
-		}
 		for word, n := range map[string]int{"memory_mb": g.Limits.MemoryMB, "cpu_ms": g.Limits.CPUms, "wall_ms": g.Limits.WallMs, "concurrent": g.Limits.Concurrent} {
 			if n < 0 || n > 1<<20 {
 				p.fault(key+"limits."+word, "%s must be 1 to 1048576, or 0 for the default", word)
