@@ -30,8 +30,8 @@ import (
 	"github.com/wasmta/wasmta/sdk/go/ontls"
 )
 
-// The stacks of Lua begin small and grow: what an instance begins with is copied
-// for each session.
+// The stacks of Lua begin small, for what an instance begins with is copied for
+// each session.
 const (
 	callDepth    = 200     // calls of Lua functions within each other
 	registrySize = 1 << 10 // values on Lua's stack, at first
@@ -79,8 +79,7 @@ func start(c *mta.Config) error {
 	words := scan.Script(source)
 	vm = &interpreter{
 		LState: lua.NewState(lua.Options{
-			SkipOpenLibs: true, MinimizeStackMemory: true,
-			CallStackSize: callDepth, RegistrySize: registrySize, RegistryMaxSize: registryMax,
+			SkipOpenLibs: true, CallStackSize: callDepth, RegistrySize: registrySize, RegistryMaxSize: registryMax,
 		}),
 		name:  name,
 		hooks: map[string]*lua.LFunction{},
