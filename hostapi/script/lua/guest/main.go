@@ -193,18 +193,16 @@ func (l *interpreter) call(stage string) mta.Verdict {
 
 // selftest calls the script's on_selftest, which fails by an error or by
 // returning false.
-//
-//go:wasmexport mta1_on_selftest
-func selftest() int32 {
-	err := vm.run(vm.hooks["selftest"], nil, 1)
-	if err == nil {
-		if vm.Get(-1) != lua.LFalse {
-			return 0
-		}
-		err = fmt.Errorf("%s: %s returned false", vm.name, scan.Selftest)
+func (l *interpreter) selftest() error {
+	if err := l.run(l.hooks["selftest"], nil, 1); err != nil {
+		return err
 	}
-	mta.Log(mta.Error, err.Error())
-	return int32(abi.Invalid)
+	result := l.Get(-1)
+	l.Pop(1)
+	if result == lua.LFalse {
+		return fmt.Errorf("%s: %s returned false", l.name, scan.Selftest)
+	}
+	return nil
 }
 
 // explain makes one line of an error of Lua: "policy.lua:3: what went wrong".

@@ -48,6 +48,21 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
+func TestSelftest(t *testing.T) {
+	for source, want := range map[string]string{
+		"": "", "return true": "", "return false": "policy.lua: on_selftest returned false", "error('broken')": "policy.lua:1: broken",
+	} {
+		plugintest.New(t, plugintest.Options{Script: "policy.lua\nfunction on_selftest() " + source + " end"})
+		got := ""
+		if err := vm.selftest(); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", source, got, want)
+		}
+	}
+}
+
 // The interpreter stands what it is given, as a script and as an argument.
 func FuzzScript(f *testing.F) {
 	for _, s := range []string{"function on_rcpt(s) end", "local x <const> = 1", "return ...", "x = [==[ ]==] .. 'a\\x'", "goto a ::a::", "json.decode('[[')", "#"} {
