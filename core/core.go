@@ -208,9 +208,28 @@ func (s *Server) listen(l *config.Listener) error {
 	return nil
 }
 
+// gauges are the figures of the parts for the metrics.
+func (s *Server) gauges() []admin.Gauge {
+	attempts := func(pick func(qmgr.Snapshot) int) func() float64 {
+		return func() float64 { return float64(pick(s.queue.Snapshot())) }
+	}
+	return []admin.Gauge{
+		{Name: "sessions", Help: "Connections of SMTP and LMTP clients.", Value: func() float64 {
+			n := 0
+			for _, l := range s.listeners {
+				n += l.smtpd.Sessions()
+			}
+			return float64(n)
+		}},
+		{Name: "attempts_active", Help: "Delivery attempts under way, routing included.", Value: attempts(func(q qmgr.Snapshot) int { return q.Active })},
+		{Name: "attempts_ready", Help: "Queue items that are due and wait for a slot.", Value: attempts(func(q qmgr.Snapshot) int { return q.Ready })},
+		{Name: "attempts_parked", Help: "Queue items that are due and wait for their next hop.", Value: attempts(func(q qmgr.Snapshot) int { return q.Parked })},
+	}
+}
+
 func (s *Server) listenControl() error {
 	c := s.opt.Config
-	s.admin = admin.New(admin.Options{Queue: s.store, Operator: s.queue, Plugins: s.opt.Plugins, Log: s.log.Program("admin"), Ready: func() error {
+	s.admin = admin.New(admin.Options{Queue: s.store, Operator: s.queue, Plugins: s.opt.Plugins, Log: s.log.Program("admin"), Gauges: s.gauges(), Ready: func() error {
 		if s.draining.Load() {
 			return errors.New("the server is draining")
 		}

@@ -53,6 +53,7 @@ type Guest struct {
 	Generation string
 	Grant      Grant
 	Config     Config
+	Script     string           // the section mta1.script; empty: there is none
 	Version    string           // of the server
 	Log        func(Line)       // required
 	LogLevel   int32            // lines below it are not wanted
@@ -265,6 +266,15 @@ func (c *Call) output(dst, b []byte) int64 {
 		c.meter.Charge(int64(len(b)) / perUnit)
 	}
 	return int64(min(len(b), math.MaxInt32))
+}
+
+// outputText is output for a text that is too long to be copied twice.
+func (c *Call) outputText(dst []byte, s string) int64 {
+	if len(s) <= len(dst) {
+		copy(dst, s)
+		c.meter.Charge(int64(len(s)) / perUnit)
+	}
+	return int64(min(len(s), math.MaxInt32))
 }
 
 // result turns an error of an edit into a code.

@@ -112,6 +112,12 @@ func get(c *Call, m Memory, p []uint64) int64 {
 		}
 		return c.rawHeaders(dst)
 	}
+	if f.id == abi.Script {
+		if c.guest.Script == "" {
+			return int64(abi.NotFound)
+		}
+		return c.outputText(dst, c.guest.Script)
+	}
 	b, code := f.bytes(c, c.scratch[:0])
 	if code < 0 {
 		return int64(code)

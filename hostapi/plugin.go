@@ -18,5 +18,6 @@ func pluginFields() []field {
 		{id: abi.Shadow, name: "SHADOW", stages: always, num: func(*Call) int64 { return 0 }},
 		{id: abi.DNSTTL, name: "DNS_TTL", stages: always, num: dnsTTL},
 		{id: abi.DNSAD, name: "DNS_AD", stages: always, num: dnsAD},
+		{id: abi.Script, name: "SCRIPT", stages: always, bytes: notOffered}, // get gives it without a copy
 	}
 }

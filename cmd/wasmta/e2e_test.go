@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -58,15 +60,24 @@ func guest(t *testing.T, name string, ldflags string) string {
 	return out
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// freeAddr is an address that nothing listens on. None is given twice, and
+// none is of the range that the system gives to outgoing connections.
+var freeAddr = func() func(t *testing.T) string {
+	var next atomic.Uint32
+	next.Store(rand.Uint32N(12_000))
+	return func(t *testing.T) string {
+		t.Helper()
+		for range 1000 {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+next.Add(1)%12_000))
+			if err == nil {
+				l.Close()
+				return l.Addr().String()
+			}
+		}
+		t.Fatal("no free port from 20000 to 31999")
+		return ""
 	}
-	defer l.Close()
-	return l.Addr().String()
-}
+}()
 
 // server is a running wasmta.
 type server struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/core/event"
 	"github.com/wasmta/wasmta/hostapi"
+	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/hostapi/engine"
 	"github.com/wasmta/wasmta/hostapi/gobuild"
 	"github.com/wasmta/wasmta/hostapi/manager"
@@ -62,7 +64,24 @@ func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, 
 }
 
 // pluginControl lets the control interface act on a manager.
-type pluginControl struct{ manager *manager.Manager }
+type pluginControl struct {
+	manager *manager.Manager
+	engine  *engine.Engine
+}
+
+// PluginSeries are the series of metrics that the plugins keep.
+func (c pluginControl) PluginSeries() []admin.PluginSeries {
+	kinds := map[int32]string{abi.MetricCounter: "counter", abi.MetricGauge: "gauge", abi.MetricHistogram: "histogram"}
+	var list []admin.PluginSeries
+	for _, s := range c.engine.Metrics() {
+		out := admin.PluginSeries{Plugin: s.Plugin, Name: s.Name, Kind: kinds[s.Kind], Value: float64(s.Value)}
+		for n, count := range s.Buckets {
+			out.Buckets = append(out.Buckets, admin.Bucket{LE: math.Ldexp(1, n) - 1, Count: uint64(count)})
+		}
+		list = append(list, out)
+	}
+	return list
+}
 
 func (c pluginControl) ListPlugins() []admin.PluginStatus {
 	var list []admin.PluginStatus

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// TestNoBrokenPluginOpensTheRelay: a forward-path that no rule and no module
+// TestW11NoBrokenPluginOpensTheRelay: a forward-path that no rule and no module
 // accepts is refused, also when every module traps, loops, recurses, eats
 // memory or is missing, and whatever its on_error says.
-func TestNoBrokenPluginOpensTheRelay(t *testing.T) {
+func TestW11NoBrokenPluginOpensTheRelay(t *testing.T) {
 	module := guest(t, "broken", "")
 	missing := filepath.Join(t.TempDir(), "missing.wasm")
 	garbage := filepath.Join(t.TempDir(), "garbage.wasm")

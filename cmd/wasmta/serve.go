@@ -109,7 +109,7 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 		return exit{exConfig, err}
 	}
 
-	server, err := core.New(core.Options{Config: cfg, Source: plugins, Plugins: pluginControl{plugins}, Log: log, Fatal: func(msg string) {
+	server, err := core.New(core.Options{Config: cfg, Source: plugins, Plugins: pluginControl{plugins, eng}, Log: log, Fatal: func(msg string) {
 		main.Error("the queue cannot be written, the server ends: "+msg, "exit", exTempFail)
 		_ = out.Flush() // the process ends whatever comes of it
 		os.Exit(exTempFail)

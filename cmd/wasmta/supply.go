@@ -167,6 +167,7 @@ func (s *supplies) services(spec hostapi.Spec) (hostapi.Services, error) {
 
 func (s *supplies) close() error {
 	s.sinks.Close()
+	s.http.Close()
 	s.opening.Lock()
 	defer s.opening.Unlock()
 	err := s.resolver.Close()

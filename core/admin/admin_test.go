@@ -104,6 +104,14 @@ func (f *fake) LoadPlugin(_ context.Context, name, file string) (PluginStatus, e
 	}
 	return PluginStatus{Name: name, Module: file, State: "active"}, nil
 }
+func (f *fake) PluginSeries() []PluginSeries {
+	return []PluginSeries{
+		{Plugin: "a", Name: "seen", Kind: "counter", Value: 3},
+		{Plugin: "b", Name: "seen", Kind: "gauge", Value: -2},
+		{Plugin: "a", Name: "size", Kind: "histogram", Value: 9, Buckets: []Bucket{{LE: 1, Count: 1}, {LE: 8, Count: 2}}},
+	}
+}
+
 func (f *fake) RollbackPlugin(_ context.Context, name, generation string) (PluginStatus, error) {
 	if name != "a" {
 		return PluginStatus{}, errors.New("there is no plugin of that name")

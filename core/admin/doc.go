@@ -6,6 +6,7 @@
 //
 //	GET  /healthz                the process lives
 //	GET  /readyz                 it takes mail: 200, or 503 with the reason
+//	GET  /metrics                figures in Prometheus' text format, names with wasmta_
 //	GET  /v1/queue               queue items, one JSON object per line, by id
 //	GET  /v1/queue/{id}          one message: envelope, header, every attempt
 //	POST /v1/queue/{act}         hold release retry reroute bounce delete

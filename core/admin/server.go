@@ -44,6 +44,7 @@ type Options struct {
 	Plugins  Plugins      // nil: there are none
 	Ready    func() error // why the server does not take mail; nil error: it does
 	Log      *slog.Logger // nil: nowhere
+	Gauges   []Gauge      // more figures of the server for its metrics
 }
 
 // Server answers the control interface.
@@ -61,6 +62,7 @@ func New(opt Options) *Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", newMetrics(opt))
 	mux.HandleFunc("GET /v1/queue", s.list)
 	mux.HandleFunc("GET /v1/queue/{id}", s.show)
 	mux.HandleFunc("POST /v1/queue/{act}", s.act)

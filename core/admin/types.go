@@ -43,6 +43,8 @@ type Plugins interface {
 	// RollbackPlugin puts an earlier generation of one plugin in force: the one
 	// that generation is the beginning of, or if it is empty the one before.
 	RollbackPlugin(ctx context.Context, name, generation string) (PluginStatus, error)
+	// PluginSeries are the series of metrics that plugins keep.
+	PluginSeries() []PluginSeries
 }
 
 // PluginStatus is one configured plugin as it stands.

@@ -40,6 +40,7 @@ type Event struct {
 	Arg       string // validated text without control characters; at ehlo the name
 	Reason    string
 	undo      []func()
+	copied    bool // the recipients were, since the last keep or rollback: undoing takes the copy away
 }
 
 // Session is a connection, for as long as it lasts.
@@ -189,8 +190,9 @@ func (e *Event) SetAttr(s Scope, key string, value []byte) error {
 	*m = changed
 	if s == ScopeRecipient {
 		// The recipients may be replaced before the undo runs, so go by index.
-		i := e.Recipient
-		e.onUndo(func() { e.Tx.Envelope.Recipients[i].Attrs = old })
+		if i := e.Recipient; !e.copied {
+			e.onUndo(func() { e.Tx.Envelope.Recipients[i].Attrs = old })
+		}
 	} else {
 		e.onUndo(func() { *m = old })
 	}
@@ -263,13 +265,21 @@ func (e *Event) editRecipients(f func([]mail.Recipient) ([]mail.Recipient, error
 	if e.Tx == nil || e.Stage < Rcpt || e.Stage > Message {
 		return ErrStage
 	}
-	old := e.Tx.Envelope.Recipients
-	list, err := f(slices.Clone(old))
+	// One copy for all the edits of a plugin: a thousand of a thousand
+	// recipients would be tens of megabytes.
+	list, old := e.Tx.Envelope.Recipients, e.Tx.Envelope.Recipients
+	if !e.copied {
+		list = slices.Clone(old)
+	}
+	list, err := f(list)
 	if err != nil {
 		return err
 	}
 	e.Tx.Envelope.Recipients = list
-	e.onUndo(func() { e.Tx.Envelope.Recipients = old })
+	if !e.copied {
+		e.copied = true
+		e.onUndo(func() { e.Tx.Envelope.Recipients = old })
+	}
 	return nil
 }
 
@@ -366,12 +376,12 @@ func (e *Event) EditDelivery(f func(*Delivery) error) error {
 func (e *Event) onUndo(f func()) { e.undo = append(e.undo, f) }
 
 // keep makes the edits since the last keep or rollback lasting.
-func (e *Event) keep() { e.undo = e.undo[:0] }
+func (e *Event) keep() { e.undo, e.copied = e.undo[:0], false }
 
 // rollback undoes them, the last first.
 func (e *Event) rollback() {
 	for i := len(e.undo) - 1; i >= 0; i-- {
 		e.undo[i]()
 	}
-	e.undo = e.undo[:0]
+	e.undo, e.copied = e.undo[:0], false
 }

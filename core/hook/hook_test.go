@@ -3,6 +3,7 @@ package hook
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -206,4 +207,42 @@ func TestStageNamesParseBack(t *testing.T) {
 			t.Errorf("%s parses as %v", s, got)
 		}
 	})
+}
+
+func TestManyEditsOfRecipientsAreUndone(t *testing.T) {
+	path := func(s string) mail.Path {
+		p, err := mail.ParseMailbox(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	start := []mail.Recipient{{ForwardPath: path("a@a.test")}, {ForwardPath: path("b@a.test"), Attrs: mail.Attrs{"p/k": []byte("1")}}}
+	e := &Event{Stage: Rcpt, Recipient: 1, Tx: &Transaction{Envelope: mail.Envelope{Recipients: slices.Clone(start)}}}
+	edits := []func() error{
+		func() error { return e.SetAttr(ScopeRecipient, "p/k", []byte("2")) },
+		func() error { return e.SetForwardPath(1, path("c@a.test")) },
+		func() error { return e.SetAttr(ScopeRecipient, "p/k", []byte("3")) },
+		func() error { return e.AddRecipient(path("d@a.test")) },
+		func() error { return e.RemoveRecipient(0) },
+		func() error { return e.SetAttr(ScopeRecipient, "p/k", []byte("4")) },
+		func() error { return e.RemoveRecipient(1) },
+	}
+	chain := Chain{{Name: "p", Stages: Stages(Rcpt), Handler: HandlerFunc(func(context.Context, *Event) (Verdict, error) {
+		for n, edit := range edits {
+			if err := edit(); err != nil {
+				t.Errorf("edit %d: %v", n, err)
+			}
+		}
+		if list := e.Tx.Envelope.Recipients; len(list) != 1 || list[0].ForwardPath.String() != "c@a.test" || string(list[0].Attrs["p/k"]) != "4" || e.Recipient != 0 {
+			t.Errorf("after the edits: %+v, current %d", list, e.Recipient)
+		}
+		return Verdict{Action: Reject}, nil
+	})}}
+	for range 2 {
+		chain.Open("mx", nil).Ask(context.Background(), e)
+		if !reflect.DeepEqual(e.Tx.Envelope.Recipients, start) || e.Recipient != 1 {
+			t.Errorf("after the rejection: %+v, current %d; want %+v, current 1", e.Tx.Envelope.Recipients, e.Recipient, start)
+		}
+	}
 }

@@ -50,6 +50,10 @@ func Hooks(f func(name string)) {
 // ManifestSection is the custom section that may hold a manifest (JSON).
 const ManifestSection = "mta1.manifest"
 
+// ScriptSection is the custom section that may hold what an interpreter runs,
+// at most MaxScript octets.
+const ScriptSection = "mta1.script"
+
 // Code is the result of a host function; 0 and above is success.
 type Code int32
 
@@ -239,6 +243,7 @@ const (
 	Shadow     Field = 0x0708 // n
 	DNSTTL     Field = 0x0709 // n
 	DNSAD      Field = 0x070a // n
+	Script     Field = 0x070b // b, the section ScriptSection of the module
 )
 
 // List is a list id for the list functions.
@@ -321,6 +326,7 @@ const (
 	MaxKey         = 512
 	MaxAttrValue   = 16 << 10
 	MaxConfig      = 1 << 20
+	MaxScript      = 1 << 20
 	MaxEdits       = 256   // changes of fields, attributes and next hops
 	MaxRcptEdits   = 1_000 // changes of recipients
 	MaxAttrs       = 1_000 // attributes in one scope, of all plugins

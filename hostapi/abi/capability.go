@@ -12,6 +12,11 @@ const (
 	ModuleTable  = "mta1_table"
 	ModuleEvent  = "mta1_event"
 	ModuleSubmit = "mta1_submit" // reserved
+
+	// ModuleNone has any function of the contract's types; it answers Denied. A
+	// tool that makes modules names it in the place of a capability that is linked
+	// and never called: the indices of functions stay as they are.
+	ModuleNone = "mta1_none"
 )
 
 // Flags of mta1_kv.

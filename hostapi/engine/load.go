@@ -148,6 +148,7 @@ func (p *Plugin) authorise() error {
 		Generation: p.generation,
 		Grant:      s.Grant,
 		Config:     config,
+		Script:     p.report.script,
 		Version:    p.engine.opt.Version,
 		Log:        p.log,
 		LogLevel:   guestLogLevel(p.engine.opt.LogLevel),

@@ -84,7 +84,7 @@ func (d *Defaults) memoryMB(r *Report) int {
 
 // optional tells whether the plugin can do without an import module.
 func (t *terms) optional(module string) bool {
-	return t.manifest != nil && slices.Contains(t.manifest.Capabilities.Optional, module)
+	return module == abi.ModuleNone || t.manifest != nil && slices.Contains(t.manifest.Capabilities.Optional, module)
 }
 
 // ungranted says which capability modules r imports that are not granted, and

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ type Report struct {
 	Functions  int                 `json:"functions"`
 	Toolchain  map[string][]string `json:"toolchain,omitempty"` // the producers section
 	Go         bool                `json:"go"`                  // carries Go's runtime
+	Script     int                 `json:"script,omitempty"`    // octets of what it interprets
 	Unknown    []string            `json:"unknown_exports,omitempty"`
 	Manifest   json.RawMessage     `json:"manifest,omitempty"`
 	Asks       []string            `json:"asks"`               // lines of [plugin.grant]: by its manifest, or as far as its imports tell
@@ -37,6 +39,7 @@ type Report struct {
 	hooks      hook.StageSet
 	initialize bool
 	manifest   *manifest.Manifest
+	script     string
 	imports    []meter.Import
 }
 
@@ -78,6 +81,11 @@ func Inspect(wasm []byte) (Report, error) {
 	}
 	r.Go = goRuntime(&m, r.Toolchain)
 	r.readManifest(&m)
+	if data, ok := m.CustomData(abi.ScriptSection); len(data) > abi.MaxScript {
+		r.problem(fmt.Sprintf("its section %s has %d octets; the limit is %d", abi.ScriptSection, len(data), abi.MaxScript))
+	} else if ok {
+		r.script, r.Script = string(data), len(data)
+	}
 	if r.Go && r.ABI != "" && !r.initialize {
 		r.problem("it was built as a program; build it with -buildmode=c-shared")
 	}
@@ -207,7 +215,7 @@ func checkImports(m *meter.Module) []string {
 
 // reserved tells whether the contract has a capability module of this name.
 func reserved(module string) bool {
-	found := module == abi.ModuleSubmit
+	found := module == abi.ModuleSubmit || module == abi.ModuleNone
 	abi.CapabilityModules(func(m string) { found = found || m == module })
 	return found
 }

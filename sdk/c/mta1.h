@@ -156,6 +156,7 @@ enum mta1_field {
   MTA1_F_SHADOW = 0x0708,        /* n */
   MTA1_F_DNS_TTL = 0x0709,       /* n */
   MTA1_F_DNS_AD = 0x070a,        /* n */
+  MTA1_F_SCRIPT = 0x070b,        /* b, the section ScriptSection of the module */
 };
 
 /* Lists. */
@@ -279,6 +280,7 @@ enum mta1_max {
   MTA1_MAX_KEY = 512,
   MTA1_MAX_ATTR_VALUE = 16384,
   MTA1_MAX_CONFIG = 1048576,
+  MTA1_MAX_SCRIPT = 1048576,
   MTA1_MAX_EDITS = 256,          /* changes of fields, attributes and next hops */
   MTA1_MAX_RCPT_EDITS = 1000,    /* changes of recipients */
   MTA1_MAX_ATTRS = 1000,         /* attributes in one scope, of all plugins */
@@ -382,42 +384,42 @@ MTA1_IMPORT(mta1, metric_add) int32_t mta1_host_metric_add(int32_t id, int64_t v
 MTA1_IMPORT(mta1, feature) int32_t mta1_host_feature(int32_t id);
 
 /* The module mta1_kv; the contract says what it needs. */
-MTA1_IMPORT(mta1_kv, get) int32_t mta1_kv_get(const void *key, uint32_t klen, void *buf, uint32_t cap);
-MTA1_IMPORT(mta1_kv, set) int32_t mta1_kv_set(const void *key, uint32_t klen, const void *val, uint32_t vlen, int64_t ttl_ms, int32_t flags);
-MTA1_IMPORT(mta1_kv, del) int32_t mta1_kv_del(const void *key, uint32_t klen);
-MTA1_IMPORT(mta1_kv, incr) int64_t mta1_kv_incr(const void *key, uint32_t klen, int64_t delta, int64_t ttl_ms, int32_t flags);
-MTA1_IMPORT(mta1_kv, take) int64_t mta1_kv_take(const void *key, uint32_t klen, int32_t cost, int32_t burst, int64_t per_sec_milli);
-MTA1_IMPORT(mta1_kv, cas) int32_t mta1_kv_cas(const void *key, uint32_t klen, const void *old, uint32_t olen, const void *new_, uint32_t nlen, int64_t ttl_ms);
+MTA1_IMPORT(mta1_kv, get) int32_t mta1_host_kv_get(const void *key, uint32_t klen, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1_kv, set) int32_t mta1_host_kv_set(const void *key, uint32_t klen, const void *val, uint32_t vlen, int64_t ttl_ms, int32_t flags);
+MTA1_IMPORT(mta1_kv, del) int32_t mta1_host_kv_del(const void *key, uint32_t klen);
+MTA1_IMPORT(mta1_kv, incr) int64_t mta1_host_kv_incr(const void *key, uint32_t klen, int64_t delta, int64_t ttl_ms, int32_t flags);
+MTA1_IMPORT(mta1_kv, take) int64_t mta1_host_kv_take(const void *key, uint32_t klen, int32_t cost, int32_t burst, int64_t per_sec_milli);
+MTA1_IMPORT(mta1_kv, cas) int32_t mta1_host_kv_cas(const void *key, uint32_t klen, const void *old, uint32_t olen, const void *new_, uint32_t nlen, int64_t ttl_ms);
 
 /* The module mta1_dns; the contract says what it needs. */
-MTA1_IMPORT(mta1_dns, prefetch) int32_t mta1_dns_prefetch(int32_t type_, const void *name, uint32_t nlen);
-MTA1_IMPORT(mta1_dns, query) int32_t mta1_dns_query(int32_t type_, const void *name, uint32_t nlen, void *buf, uint32_t cap);
-MTA1_IMPORT(mta1_dns, dnsbl) int32_t mta1_dns_dnsbl(const void *zone, uint32_t zlen, const void *ip, uint32_t iplen, void *out4);
+MTA1_IMPORT(mta1_dns, prefetch) int32_t mta1_host_dns_prefetch(int32_t type_, const void *name, uint32_t nlen);
+MTA1_IMPORT(mta1_dns, query) int32_t mta1_host_dns_query(int32_t type_, const void *name, uint32_t nlen, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1_dns, dnsbl) int32_t mta1_host_dns_dnsbl(const void *zone, uint32_t zlen, const void *ip, uint32_t iplen, void *out4);
 
 /* The module mta1_http; the contract says what it needs. */
-MTA1_IMPORT(mta1_http, start) int32_t mta1_http_start(int32_t method, const void *url, uint32_t ulen, const void *hdr, uint32_t hlen, const void *body, uint32_t blen, int32_t timeout_ms);
-MTA1_IMPORT(mta1_http, start_msg) int32_t mta1_http_start_msg(const void *url, uint32_t ulen, const void *hdr, uint32_t hlen, int32_t what, int32_t timeout_ms);
-MTA1_IMPORT(mta1_http, wait) int32_t mta1_http_wait(int32_t handle, int32_t timeout_ms);
-MTA1_IMPORT(mta1_http, header) int32_t mta1_http_header(int32_t handle, const void *name, uint32_t nlen, void *buf, uint32_t cap);
-MTA1_IMPORT(mta1_http, read) int32_t mta1_http_read(int32_t handle, void *buf, uint32_t cap);
-MTA1_IMPORT(mta1_http, close) int32_t mta1_http_close(int32_t handle);
+MTA1_IMPORT(mta1_http, start) int32_t mta1_host_http_start(int32_t method, const void *url, uint32_t ulen, const void *hdr, uint32_t hlen, const void *body, uint32_t blen, int32_t timeout_ms);
+MTA1_IMPORT(mta1_http, start_msg) int32_t mta1_host_http_start_msg(const void *url, uint32_t ulen, const void *hdr, uint32_t hlen, int32_t what, int32_t timeout_ms);
+MTA1_IMPORT(mta1_http, wait) int32_t mta1_host_http_wait(int32_t handle, int32_t timeout_ms);
+MTA1_IMPORT(mta1_http, header) int32_t mta1_host_http_header(int32_t handle, const void *name, uint32_t nlen, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1_http, read) int32_t mta1_host_http_read(int32_t handle, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1_http, close) int32_t mta1_host_http_close(int32_t handle);
 
 /* The module mta1_crypto; the contract says what it needs. */
-MTA1_IMPORT(mta1_crypto, digest) int32_t mta1_crypto_digest(int32_t alg, const void *ptr, uint32_t len, void *out, uint32_t cap);
-MTA1_IMPORT(mta1_crypto, digest_open) int32_t mta1_crypto_digest_open(int32_t alg);
-MTA1_IMPORT(mta1_crypto, digest_update) int32_t mta1_crypto_digest_update(int32_t h, const void *ptr, uint32_t len);
-MTA1_IMPORT(mta1_crypto, digest_body) int32_t mta1_crypto_digest_body(int32_t h, int64_t off, int64_t len, int32_t canon);
-MTA1_IMPORT(mta1_crypto, digest_final) int32_t mta1_crypto_digest_final(int32_t h, void *out, uint32_t cap);
-MTA1_IMPORT(mta1_crypto, verify) int32_t mta1_crypto_verify(int32_t alg, const void *key, uint32_t klen, const void *sig, uint32_t slen, const void *dig, uint32_t dlen);
-MTA1_IMPORT(mta1_crypto, sign) int32_t mta1_crypto_sign(const void *keyname, uint32_t nlen, int32_t alg, const void *dig, uint32_t dlen, void *out, uint32_t cap);
-MTA1_IMPORT(mta1_crypto, hmac) int32_t mta1_crypto_hmac(const void *keyname, uint32_t nlen, int32_t alg, const void *ptr, uint32_t len, void *out, uint32_t cap);
-MTA1_IMPORT(mta1_crypto, password_verify) int32_t mta1_crypto_password_verify(const void *hash, uint32_t hlen, const void *pw, uint32_t pwlen);
+MTA1_IMPORT(mta1_crypto, digest) int32_t mta1_host_crypto_digest(int32_t alg, const void *ptr, uint32_t len, void *out, uint32_t cap);
+MTA1_IMPORT(mta1_crypto, digest_open) int32_t mta1_host_crypto_digest_open(int32_t alg);
+MTA1_IMPORT(mta1_crypto, digest_update) int32_t mta1_host_crypto_digest_update(int32_t h, const void *ptr, uint32_t len);
+MTA1_IMPORT(mta1_crypto, digest_body) int32_t mta1_host_crypto_digest_body(int32_t h, int64_t off, int64_t len, int32_t canon);
+MTA1_IMPORT(mta1_crypto, digest_final) int32_t mta1_host_crypto_digest_final(int32_t h, void *out, uint32_t cap);
+MTA1_IMPORT(mta1_crypto, verify) int32_t mta1_host_crypto_verify(int32_t alg, const void *key, uint32_t klen, const void *sig, uint32_t slen, const void *dig, uint32_t dlen);
+MTA1_IMPORT(mta1_crypto, sign) int32_t mta1_host_crypto_sign(const void *keyname, uint32_t nlen, int32_t alg, const void *dig, uint32_t dlen, void *out, uint32_t cap);
+MTA1_IMPORT(mta1_crypto, hmac) int32_t mta1_host_crypto_hmac(const void *keyname, uint32_t nlen, int32_t alg, const void *ptr, uint32_t len, void *out, uint32_t cap);
+MTA1_IMPORT(mta1_crypto, password_verify) int32_t mta1_host_crypto_password_verify(const void *hash, uint32_t hlen, const void *pw, uint32_t pwlen);
 
 /* The module mta1_table; the contract says what it needs. */
-MTA1_IMPORT(mta1_table, lookup) int32_t mta1_table_lookup(const void *table, uint32_t tlen, const void *key, uint32_t klen, void *buf, uint32_t cap);
+MTA1_IMPORT(mta1_table, lookup) int32_t mta1_host_table_lookup(const void *table, uint32_t tlen, const void *key, uint32_t klen, void *buf, uint32_t cap);
 
 /* The module mta1_event; the contract says what it needs. */
-MTA1_IMPORT(mta1_event, emit) int32_t mta1_event_emit(const void *topic, uint32_t tlen, const void *data, uint32_t dlen);
+MTA1_IMPORT(mta1_event, emit) int32_t mta1_host_event_emit(const void *topic, uint32_t tlen, const void *data, uint32_t dlen);
 /* End of what is generated. */
 
 /* --- texts --- */
@@ -525,13 +527,22 @@ static inline void *mta1_alloc(uint32_t n) {
   return p;
 }
 
+/* The error code of the last function that gave no text or list, although it
+ * gives some: why mta1_kv_get(...).ptr is NULL. */
+static int32_t mta1_errno;
+
+static inline mta1_str mta1_no_text(int32_t code) {
+  mta1_errno = code;
+  return mta1_sub(NULL, 0);
+}
+
 /* Reads with the expression CALL, which uses mta1_free() and mta1_left(): once
  * more if it does not fit. */
 #define MTA1_READ(CALL)                                        \
   int32_t n = (CALL);                                          \
   if (n > 0 && (uint32_t)n > mta1_left())                      \
     n = mta1_room((uint32_t)n) ? (CALL) : MTA1_E_LIMIT;        \
-  if (n < 0 || (uint32_t)n > mta1_left()) return mta1_sub(NULL, 0); \
+  if (n < 0 || (uint32_t)n > mta1_left()) return mta1_no_text(n < 0 ? n : MTA1_E_CONFLICT); \
   mta1_str s = mta1_sub(mta1_free(), (uint32_t)n);             \
   mta1_scratch.used += (uint32_t)n;                            \
   return s
@@ -565,13 +576,23 @@ static inline mta1_str mta1_dec(int64_t v) {
 static inline void mta1_log_str(int32_t level, mta1_str s) { mta1_host_log(level, s.ptr, s.len); }
 static inline void mta1_log(int32_t level, const char *z) { mta1_log_str(level, mta1_s(z)); }
 
-/* For changes that the policy cannot do without: an error fails the plugin, so
- * that its on_error is the verdict. */
+/* Fails the plugin, so that its on_error is the verdict; the reason is in the log. */
+__attribute__((noreturn)) static inline void mta1_fail(const char *why) {
+  mta1_log(MTA1_LOG_ERROR, why);
+  __builtin_trap();
+}
+
+/* For changes that the policy cannot do without: an error fails the plugin. */
 static inline void mta1_must(int32_t code) {
   if (code >= 0) return;
   mta1_log_str(MTA1_LOG_ERROR, mta1_cat(mta1_s("a change was refused: error "), mta1_dec(code)));
   __builtin_trap();
 }
+
+/* Fails the plugin if cond does not hold, as assert does elsewhere. */
+#define MTA1_ASSERT(cond) ((cond) ? (void)0 : mta1_fail(__FILE__ ":" MTA1_TEXT(__LINE__) ": it does not hold that " #cond))
+#define MTA1_TEXT(x) MTA1_TEXT_OF(x)
+#define MTA1_TEXT_OF(x) #x
 
 /* --- verdicts: CONTINUE is MTA1_CONTINUE, and so on --- */
 
@@ -859,12 +880,352 @@ static inline mta1_strs mta1_config_strings(const char *key) {
   return list;
 }
 
-/* --- the rest --- */
+/* --- body --- */
 
-/* Octets of the body from off on; 0 at the end, negative: an error code. */
+/* Octets of the body from off on; 0 at the end, negative: an error code. Needs
+ * the grant body = "read". */
 static inline int32_t mta1_body_read(int64_t off, void *buf, uint32_t cap) { return mta1_host_body_read(off, buf, cap); }
 
+/* A new body is made of what mta1_body_write gives and of ranges of the old one,
+ * in the order of the calls; without a call the body stays. Hook message; needs
+ * the grant body = "write". */
+static inline int32_t mta1_body_write(mta1_str s) { return mta1_host_body_write(s.ptr, s.len); }
+/* len octets of the old body from off on. They do not pass through the plugin. */
+static inline int32_t mta1_body_splice(int64_t off, int64_t len) { return mta1_host_body_splice(off, len); }
+
+/* --- secrets, metrics, clocks --- */
+
+/* A secret of the operator, of the grant secrets; also in MTA1_INIT. */
+static inline mta1_str mta1_secret(const char *name) {
+  mta1_str k = mta1_s(name);
+  MTA1_READ(mta1_host_secret(k.ptr, k.len, mta1_free(), mta1_left()));
+}
+
+static inline int32_t mta1_metric(int32_t kind, const char *name) {
+  mta1_str k = mta1_s(name);
+  int32_t id = mta1_host_metric_def(kind, k.ptr, k.len);
+  if (id < 0) {
+    mta1_config_error = id;
+    mta1_log_str(MTA1_LOG_ERROR, mta1_cat(mta1_cat(mta1_s("metric "), k), mta1_cat(mta1_s(": error "), mta1_dec(id))));
+  }
+  return id;
+}
+
+/* Series of metrics, made in MTA1_INIT: a name has 1 to 64 lower-case letters,
+ * digits and '_'. They go on in new versions of the plugin. An error refuses it. */
+static inline int32_t mta1_counter(const char *name) { return mta1_metric(MTA1_METRIC_COUNTER, name); }
+static inline int32_t mta1_gauge(const char *name) { return mta1_metric(MTA1_METRIC_GAUGE, name); }
+static inline int32_t mta1_histogram(const char *name) { return mta1_metric(MTA1_METRIC_HISTOGRAM, name); }
+
+/* Adds to a counter, sets a gauge, or counts one of this size in a histogram.
+ * What is wrong with a sample is no reason to fail a message. */
+static inline void mta1_sample(int32_t id, int64_t v) { mta1_host_metric_add(id, v); }
+
+/* Whether the server has a feature, MTA1_FEATURE_..., and grants it. */
+static inline int mta1_feature(int32_t id) { return mta1_host_feature(id) == 1; }
+
+/* Milliseconds since 1970. */
 static inline int64_t mta1_now_ms(void) { return mta1_host_now_ms(); }
+/* Nanoseconds of a clock that is never set, for measuring. */
+static inline int64_t mta1_mono_ns(void) { return mta1_host_mono_ns(); }
+/* Fills buf with cryptographic random octets, at most 65536. */
+static inline int32_t mta1_random(void *buf, uint32_t len) { return mta1_host_random(buf, len); }
+
+/* --- memory that outlives sessions, restarts and new versions: mta1_kv --- */
+/* Grant kv. 64 operations in a call; keys of 1 to 512 octets, values of at most
+ * 65536. A time to live is in milliseconds, 0 for ever. Each operation is atomic
+ * among all sessions. */
+
+/* A value; ptr is NULL if there is none. A counter is its number in decimal. */
+static inline mta1_str mta1_kv_get(mta1_str key) { MTA1_READ(mta1_host_kv_get(key.ptr, key.len, mta1_free(), mta1_left())); }
+
+/* Sets a value. flags: MTA1_KV_IF_ABSENT (E_CONFLICT: there is one),
+ * MTA1_KV_IF_PRESENT (E_NOT_FOUND: there is none), MTA1_KV_SYNC. */
+static inline int32_t mta1_kv_set(mta1_str key, mta1_str value, int64_t ttl_ms, int32_t flags) {
+  return mta1_host_kv_set(key.ptr, key.len, value.ptr, value.len, ttl_ms, flags);
+}
+
+/* E_NOT_FOUND: there was none. */
+static inline int32_t mta1_kv_del(mta1_str key) { return mta1_host_kv_del(key.ptr, key.len); }
+
+/* Adds to a counter, which does not go below 0, and returns its new value. A new
+ * one lives for ttl_ms; one that is there keeps its time, unless flags is
+ * MTA1_KV_REFRESH. */
+static inline int64_t mta1_kv_incr(mta1_str key, int64_t delta, int64_t ttl_ms, int32_t flags) {
+  return mta1_host_kv_incr(key.ptr, key.len, delta, ttl_ms, flags);
+}
+
+/* Takes cost tokens from a bucket that holds burst, begins full, and gains
+ * per_sec_milli thousandths of one in a second. 0: taken; above: none was, and
+ * these are the milliseconds until there are enough. */
+static inline int64_t mta1_kv_take(mta1_str key, int32_t cost, int32_t burst, int64_t per_sec_milli) {
+  return mta1_host_kv_take(key.ptr, key.len, cost, burst, per_sec_milli);
+}
+
+/* Sets a value that is old, or none if old is empty. E_CONFLICT: it is another. */
+static inline int32_t mta1_kv_cas(mta1_str key, mta1_str old, mta1_str value, int64_t ttl_ms) {
+  return mta1_host_kv_cas(key.ptr, key.len, old.ptr, old.len, value.ptr, value.len, ttl_ms);
+}
+
+/* --- the DNS, by the server's resolver, which caches: mta1_dns --- */
+/* Grant dns. 30 different questions in a call. */
+
+enum mta1_rr {
+  MTA1_DNS_A = 1,
+  MTA1_DNS_NS = 2,
+  MTA1_DNS_CNAME = 5,
+  MTA1_DNS_PTR = 12,
+  MTA1_DNS_MX = 15,
+  MTA1_DNS_TXT = 16,
+  MTA1_DNS_AAAA = 28,
+  MTA1_DNS_SRV = 33,
+  MTA1_DNS_TLSA = 52,
+  MTA1_DNS_CAA = 257,
+};
+
+/* Starts a question that will be asked later, at most 8 at a time. */
+static inline int32_t mta1_dns_prefetch(int32_t type, mta1_str name) { return mta1_host_dns_prefetch(type, name.ptr, name.len); }
+
+static inline mta1_str mta1_dns_raw(int32_t type, mta1_str name) {
+  MTA1_READ(mta1_host_dns_query(type, name.ptr, name.len, mta1_free(), mta1_left()));
+}
+
+static inline uint32_t mta1_u32(const char *p) {
+  const unsigned char *u = (const unsigned char *)p;
+  return u[0] | (uint32_t)u[1] << 8 | (uint32_t)u[2] << 16 | (uint32_t)u[3] << 24;
+}
+
+/* The records in the form of the contract: A is 4 octets, AAAA 16, MX "10 host",
+ * SRV "priority weight port host". count is negative for an error, such as
+ * MTA1_E_NXDOMAIN, and 0 if the name has no such records. */
+static inline mta1_strs mta1_dns_query(int32_t type, mta1_str name) {
+  mta1_strs list = {NULL, 0};
+  mta1_str s = mta1_dns_raw(type, name);
+  uint32_t count = 0, i = 0;
+  if (!s.ptr) {
+    list.count = mta1_errno;
+    return list;
+  }
+  for (; s.len - i >= 4 && mta1_u32(s.ptr + i) <= s.len - i - 4; count++) i += 4 + mta1_u32(s.ptr + i);
+  list.at = count ? (mta1_str *)mta1_alloc(count * (uint32_t)sizeof(mta1_str)) : NULL;
+  if (count && !list.at) {
+    list.count = mta1_errno = MTA1_E_LIMIT;
+    return list;
+  }
+  for (i = 0; (uint32_t)list.count < count; list.count++) {
+    list.at[list.count] = mta1_sub(s.ptr + i + 4, mta1_u32(s.ptr + i));
+    i += 4 + mta1_u32(s.ptr + i);
+  }
+  return list;
+}
+
+/* An address of 4 or 16 octets as a text (RFC 5952): "192.0.2.1", "2001:db8::1". */
+static inline mta1_str mta1_ip(mta1_str octets) {
+  const unsigned char *b = (const unsigned char *)octets.ptr;
+  char *p = (char *)mta1_alloc(40);
+  uint32_t n = 0;
+  if (!p || (octets.len != 4 && octets.len != 16)) return mta1_no_text(p ? MTA1_E_INVAL : MTA1_E_LIMIT);
+  if (octets.len == 4) {
+    for (int i = 0; i < 4; i++) {
+      if (i) p[n++] = '.';
+      if (b[i] > 99) p[n++] = (char)('0' + b[i] / 100);
+      if (b[i] > 9) p[n++] = (char)('0' + b[i] / 10 % 10);
+      p[n++] = (char)('0' + b[i] % 10);
+    }
+    return mta1_sub(p, n);
+  }
+  int from = -1, zeros = 1; /* the first longest run of two and more */
+  for (int i = 0; i < 8; i++) {
+    int k = i;
+    while (k < 8 && !b[2 * k] && !b[2 * k + 1]) k++;
+    if (k - i > zeros) {
+      from = i;
+      zeros = k - i;
+    }
+  }
+  for (int i = 0; i < 8; i++) {
+    if (i == from) {
+      p[n++] = ':';
+      p[n++] = ':';
+      i += zeros - 1;
+      continue;
+    }
+    if (n && p[n - 1] != ':') p[n++] = ':';
+    uint32_t v = (uint32_t)b[2 * i] << 8 | b[2 * i + 1];
+    for (int shift = v > 0xfff ? 12 : v > 0xff ? 8 : v > 0xf ? 4 : 0; shift >= 0; shift -= 4) p[n++] = "0123456789abcdef"[v >> shift & 15];
+  }
+  return mta1_sub(p, n);
+}
+
+static inline mta1_strs mta1_dns_ips(int32_t type, mta1_str host) {
+  mta1_strs list = mta1_dns_query(type, host);
+  for (int32_t i = 0; i < list.count; i++) list.at[i] = mta1_ip(list.at[i]);
+  return list;
+}
+
+/* The addresses of a host, as texts. */
+static inline mta1_strs mta1_dns_a(mta1_str host) { return mta1_dns_ips(MTA1_DNS_A, host); }
+static inline mta1_strs mta1_dns_aaaa(mta1_str host) { return mta1_dns_ips(MTA1_DNS_AAAA, host); }
+
+/* The TXT records, the strings of each joined. */
+static inline mta1_strs mta1_dns_txt(mta1_str name) { return mta1_dns_query(MTA1_DNS_TXT, name); }
+
+/* The host names of a name like 1.2.0.192.in-addr.arpa. */
+static inline mta1_strs mta1_dns_ptr(mta1_str name) { return mta1_dns_query(MTA1_DNS_PTR, name); }
+
+/* The MX records, in no order, each "10 host": mta1_mx_of takes it apart. */
+static inline mta1_strs mta1_dns_mx(mta1_str domain) { return mta1_dns_query(MTA1_DNS_MX, domain); }
+
+/* An MX record. A null MX has the host ".". */
+typedef struct mta1_mx {
+  int32_t preference;
+  mta1_str host;
+} mta1_mx;
+
+static inline mta1_mx mta1_mx_of(mta1_str record) {
+  mta1_mx x = {0, {NULL, 0}};
+  uint32_t i = 0;
+  for (; i < record.len && record.ptr[i] >= '0' && record.ptr[i] <= '9' && i < 5; i++) x.preference = x.preference * 10 + (record.ptr[i] - '0');
+  if (i < record.len && record.ptr[i] == ' ') x.host = mta1_sub(record.ptr + i + 1, record.len - i - 1);
+  return x;
+}
+
+/* Asks a DNS list for an address: 1, and its answer such as "127.0.0.2" in
+ * *answer (which may be NULL), or 0. E_UNAVAIL: the list does not answer us. */
+static inline int32_t mta1_dns_listed(mta1_str zone, mta1_str ip, mta1_str *answer) {
+  char a[4];
+  int32_t n = mta1_host_dns_dnsbl(zone.ptr, zone.len, ip.ptr, ip.len, a);
+  if (answer) *answer = n == 1 ? mta1_ip(mta1_sub(a, 4)) : mta1_sub(NULL, 0);
+  return n;
+}
+
+/* Of the last answer: how long it holds, in seconds; whether DNSSEC proved it. */
+static inline int64_t mta1_dns_ttl(void) { return mta1_number(MTA1_F_DNS_TTL); }
+static inline int mta1_dns_secure(void) { return mta1_number(MTA1_F_DNS_AD) == 1; }
+
+/* --- requests to the places of the grant http: mta1_http --- */
+/* 4 requests in a call, 2 of them open at a time. Redirects are not followed. */
+
+typedef struct mta1_request {
+  int32_t method; /* MTA1_HTTP_GET ... */
+  mta1_str url;
+  mta1_str header; /* lines "Name: value"; mta1_request_header adds one */
+  mta1_str body;
+  int32_t timeout_ms; /* of the whole; 0 and more than 10000: 10000 */
+} mta1_request;
+
+static inline mta1_request mta1_request_to(int32_t method, mta1_str url) {
+  mta1_request r = {method, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0};
+  r.url = url;
+  return r;
+}
+static inline void mta1_request_header(mta1_request *r, const char *name, mta1_str value) {
+  mta1_str line = mta1_cat(mta1_cat(mta1_s(name), mta1_s(": ")), mta1_cat(value, mta1_s("\n")));
+  r->header = mta1_cat(r->header, line);
+}
+
+/* Sends a request and does not wait for its response: a handle, or an error. */
+static inline int32_t mta1_http_start(const mta1_request *r) {
+  return mta1_host_http_start(r->method, r->url.ptr, r->url.len, r->header.ptr, r->header.len, r->body.ptr, r->body.len, r->timeout_ms);
+}
+/* Posts MTA1_SEND_MESSAGE, _BODY or _HEADERS, which does not pass through the
+ * plugin. Method and body do not count. Needs the grants headers and body for
+ * what it sends. */
+static inline int32_t mta1_http_start_msg(const mta1_request *r, int32_t what) {
+  return mta1_host_http_start_msg(r->url.ptr, r->url.len, r->header.ptr, r->header.len, what, r->timeout_ms);
+}
+/* The status, 200 to 599, waiting so many milliseconds for it, -1 as long as the
+ * request may take. E_TIMEOUT: not yet. */
+static inline int32_t mta1_http_wait(int32_t handle, int32_t timeout_ms) { return mta1_host_http_wait(handle, timeout_ms); }
+static inline int32_t mta1_http_status(int32_t handle) { return mta1_host_http_wait(handle, -1); }
+/* The value of a header field of the response, several joined by commas. */
+static inline mta1_str mta1_http_header(int32_t handle, const char *name) {
+  mta1_str k = mta1_s(name);
+  MTA1_READ(mta1_host_http_header(handle, k.ptr, k.len, mta1_free(), mta1_left()));
+}
+/* Reads on in the response; 0 at the end. */
+static inline int32_t mta1_http_read(int32_t handle, void *buf, uint32_t cap) { return mta1_host_http_read(handle, buf, cap); }
+/* The rest of the response, at most 1 MiB; ptr is NULL if there was an error. */
+static inline mta1_str mta1_http_body(int32_t handle) {
+  uint32_t len = 0;
+  for (;;) {
+    if (len == mta1_left()) {
+      const char *old = mta1_free();
+      if (!mta1_room(2 * len + 1)) return mta1_no_text(MTA1_E_LIMIT);
+      for (uint32_t i = 0; i < len; i++) mta1_free()[i] = old[i];
+    }
+    int32_t n = mta1_host_http_read(handle, mta1_free() + len, mta1_left() - len);
+    if (n < 0) return mta1_no_text(n);
+    if (n == 0) break;
+    len += (uint32_t)n;
+  }
+  mta1_str s = mta1_sub(mta1_free(), len);
+  mta1_scratch.used += len;
+  return s;
+}
+/* Ends the request; the end of the hook does it too. */
+static inline int32_t mta1_http_close(int32_t handle) { return mta1_host_http_close(handle); }
+
+/* --- cryptography in the server: mta1_crypto --- */
+/* Needs no grant, except for keys (sign_keys) and for the body. */
+
+static inline mta1_str mta1_digest(int32_t alg, mta1_str data) {
+  MTA1_READ(mta1_host_crypto_digest(alg, data.ptr, data.len, mta1_free(), mta1_left()));
+}
+
+/* A digest that grows: a handle, or an error. Eight at a time. */
+static inline int32_t mta1_digest_open(int32_t alg) { return mta1_host_crypto_digest_open(alg); }
+static inline int32_t mta1_digest_update(int32_t handle, mta1_str data) { return mta1_host_crypto_digest_update(handle, data.ptr, data.len); }
+/* Hashes len octets of the body from off, -1: all that follow, in a form of
+ * MTA1_CANON_... (RFC 6376 3.4). Needs the grant body = "read". */
+static inline int32_t mta1_digest_body(int32_t handle, int64_t off, int64_t len, int32_t canon) {
+  return mta1_host_crypto_digest_body(handle, off, len, canon);
+}
+/* The digest; the handle ends. */
+static inline mta1_str mta1_digest_final(int32_t handle) {
+  MTA1_READ(mta1_host_crypto_digest_final(handle, mta1_free(), mta1_left()));
+}
+/* The digest of the canonical body, of it the first limit octets, -1: of all. */
+static inline mta1_str mta1_body_digest(int32_t alg, int32_t canon, int64_t limit) {
+  int32_t h = mta1_digest_open(alg), code = h < 0 ? h : mta1_digest_body(h, 0, limit, canon);
+  mta1_str sum = h < 0 ? mta1_sub(NULL, 0) : mta1_digest_final(h);
+  return code < 0 ? mta1_no_text(code) : sum;
+}
+
+/* 0, or E_BAD_SIG. key is a DER SubjectPublicKeyInfo, of Ed25519 also the 32
+ * octets; digest is the SHA-256, with Ed25519 what was signed. */
+static inline int32_t mta1_verify(int32_t alg, mta1_str key, mta1_str signature, mta1_str digest) {
+  return mta1_host_crypto_verify(alg, key.ptr, key.len, signature.ptr, signature.len, digest.ptr, digest.len);
+}
+/* Signs with a key of the operator, which the plugin does not see. */
+static inline mta1_str mta1_sign(const char *key, int32_t alg, mta1_str digest) {
+  mta1_str k = mta1_s(key);
+  MTA1_READ(mta1_host_crypto_sign(k.ptr, k.len, alg, digest.ptr, digest.len, mta1_free(), mta1_left()));
+}
+/* A MAC with a key of the operator. */
+static inline mta1_str mta1_hmac(const char *key, int32_t alg, mta1_str data) {
+  mta1_str k = mta1_s(key);
+  MTA1_READ(mta1_host_crypto_hmac(k.ptr, k.len, alg, data.ptr, data.len, mta1_free(), mta1_left()));
+}
+/* 1: hash (bcrypt, argon2id, scrypt, sha512-crypt, PBKDF2) is one of the
+ * password; 0: not. Four in a call. */
+static inline int32_t mta1_password_verify(mta1_str hash, mta1_str password) {
+  return mta1_host_crypto_password_verify(hash.ptr, hash.len, password.ptr, password.len);
+}
+
+/* --- the operator's tables and event sinks: mta1_table, mta1_event --- */
+
+/* The value of a key; ptr is NULL if it is not in the table. Grant tables. */
+static inline mta1_str mta1_table(const char *table, mta1_str key) {
+  mta1_str t = mta1_s(table);
+  MTA1_READ(mta1_host_table_lookup(t.ptr, t.len, key.ptr, key.len, mta1_free(), mta1_left()));
+}
+
+/* Hands an event to the sinks of its topic: 16 in a call. Grant events. */
+static inline int32_t mta1_event(const char *topic, mta1_str data) {
+  mta1_str t = mta1_s(topic);
+  return mta1_host_event_emit(t.ptr, t.len, data.ptr, data.len);
+}
 
 /* --- exports --- */
 
@@ -891,6 +1252,8 @@ static inline int64_t mta1_now_ms(void) { return mta1_host_now_ms(); }
 /* --- what the compiler may call although no library is there --- */
 
 #ifndef __wasi__
+/* Fails the plugin, and says so in the log. */
+__attribute__((weak, noreturn)) void abort(void) { mta1_fail("abort() was called"); }
 __attribute__((weak, no_builtin)) void *memcpy(void *to, const void *from, size_t n) {
   for (size_t i = 0; i < n; i++) ((char *)to)[i] = ((const char *)from)[i];
   return to;

@@ -93,7 +93,7 @@ func renderC(c *contract) []byte {
 	declare(c.module, "mta1_host", c.functions)
 	for _, m := range c.others {
 		p.line("\n/* The module %s; the contract says what it needs. */", m.name)
-		declare(m.name, m.name, m.functions)
+		declare(m.name, "mta1_host_"+m.short(), m.functions)
 	}
 	return p.Bytes()
 }

@@ -399,6 +399,10 @@ export namespace Field {
   // @ts-ignore: decorator
   @inline
   export const DNS_AD: i32 = 0x070a;
+  /** b, the section ScriptSection of the module */
+  // @ts-ignore: decorator
+  @inline
+  export const SCRIPT: i32 = 0x070b;
 }
 
 /** Lists. */
@@ -703,6 +707,9 @@ export namespace Max {
   // @ts-ignore: decorator
   @inline
   export const CONFIG: i32 = 1048576;
+  // @ts-ignore: decorator
+  @inline
+  export const SCRIPT: i32 = 1048576;
   /** changes of fields, attributes and next hops */
   // @ts-ignore: decorator
   @inline

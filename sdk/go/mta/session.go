@@ -104,6 +104,11 @@ func (s *Session) Plugin() string { return text(abi.Plugin) }
 // Generation identifies this module with its configuration in the log.
 func (s *Session) Generation() string { return text(abi.Generation) }
 
+// Script is the custom section mta1.script of the module: what an interpreter
+// that is a plugin runs. It can be read in [OnInit] too. abi.NotFound: the
+// module has none.
+func Script() (string, error) { return textOrError(abi.Script) }
+
 // Scope is how long an attribute lasts.
 type Scope = abi.Scope
 

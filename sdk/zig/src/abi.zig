@@ -205,6 +205,8 @@ pub const Field = struct {
     pub const DNS_TTL: i32 = 0x0709;
     /// n
     pub const DNS_AD: i32 = 0x070a;
+    /// b, the section ScriptSection of the module
+    pub const SCRIPT: i32 = 0x070b;
 };
 
 /// Lists.
@@ -359,6 +361,7 @@ pub const Max = struct {
     pub const KEY: usize = 512;
     pub const ATTR_VALUE: usize = 16384;
     pub const CONFIG: usize = 1048576;
+    pub const SCRIPT: usize = 1048576;
     /// changes of fields, attributes and next hops
     pub const EDITS: usize = 256;
     /// changes of recipients
