@@ -52,6 +52,7 @@ func (e *Engine) calibrate() error {
 	defer i.close()
 	f := i.mod.ExportedFunction("f")
 	e.findStack(f)
+	e.findBuffer(i.mod.Memory())
 	e.kind = kindInterpreter
 	if strings.Contains(fmt.Sprintf("%T", f), "wazevo") {
 		e.kind = kindCompiler

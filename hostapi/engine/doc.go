@@ -16,9 +16,15 @@
 //   - Its memory is bounded for each instance and over all instances, its
 //     native stack by the depth of calls, its tables by their declaration.
 //   - It sees no file, no network, no environment, and no other session: an
-//     instance serves one session or delivery and is then closed.
+//     instance serves one session or delivery at a time, and between two of
+//     them every octet and global becomes what it was before the first.
 //
 // An instance belongs to the goroutine that calls it, which also closes it. A
 // Plugin may be closed at any time: it takes no new instances, and its code is
 // released when the last of the old ones is closed.
+//
+// On Linux instances share the pages of the image that they begin as, and the
+// kernel copies what they write to. Each takes one of the mappings that a
+// process may have (65,530, sysctl vm.max_map_count), or two when its memory
+// grew; without a mapping, and elsewhere, it has a copy of all of it.
 package engine

@@ -74,6 +74,10 @@ type Engine struct {
 	fuel         int64        // for a millisecond
 	functionType reflect.Type // of a guest's function, and where its stack is
 	stackField   int
+	memoryType   reflect.Type // of a guest's memory, and where its slice is
+	bufferField  int
+	pager        *pager // nil: each instance has a copy of its image
+	shareFrom    int    // octets of an image from which its pages are shared
 	memory       budget
 	running      chan struct{} // one token for each running call
 	compiling    sync.Mutex    // one compilation at a time
@@ -86,10 +90,11 @@ type Engine struct {
 // New starts an engine. It takes some milliseconds to measure the machine.
 func New(opt Options) (*Engine, error) {
 	e := &Engine{
-		opt:      opt,
-		defaults: defaults(),
-		running:  make(chan struct{}, 4*runtime.GOMAXPROCS(0)),
-		started:  time.Now(),
+		opt:       opt,
+		defaults:  defaults(),
+		running:   make(chan struct{}, 4*runtime.GOMAXPROCS(0)),
+		started:   time.Now(),
+		shareFrom: sharedImage,
 		// Half the cores: mail goes on while passwords are checked.
 		passwords: password.NewChecker(runtime.GOMAXPROCS(0) / 2),
 	}
@@ -121,6 +126,10 @@ func New(opt Options) (*Engine, error) {
 		WithCompilationCache(cache).
 		WithDebugInfoEnabled(false).
 		WithCustomSections(false)
+	if e.pager, err = newPager(); err != nil {
+		e.pager = nil
+		e.opt.Logger.Info("wasm engine: each instance has a copy of its whole memory", "reason", err)
+	}
 	if err := e.calibrate(); err != nil {
 		return nil, errors.Join(fmt.Errorf("engine: measuring the machine: %w", err), e.Close())
 	}
@@ -146,7 +155,13 @@ func (e *Engine) MemoryInUse() int64 { return e.memory.used.Load() }
 func (e *Engine) Metrics() []hostapi.Series { return e.metrics.Snapshot() }
 
 // Close releases the cache. Close the plugins first.
-func (e *Engine) Close() error { return e.cache.Close(context.Background()) }
+func (e *Engine) Close() error {
+	err := e.cache.Close(context.Background())
+	if e.pager != nil {
+		err = errors.Join(err, e.pager.close())
+	}
+	return err
+}
 
 func openCache(dir string) (wazero.CompilationCache, error) {
 	if dir == "" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 
 	"github.com/tetratelabs/wazero/api"
@@ -16,8 +17,13 @@ import (
 type image struct {
 	memory  []byte
 	globals []uint64  // as meter.Shell.Globals names them
+	frozen  *frozen   // instances share its pages; nil: each has a copy of memory
 	buffers sync.Pool // of *[]byte, each as long as memory
 }
+
+// sharedImage is the size from which instances share the pages of an image. A
+// smaller one is copied in less time than the kernel is asked.
+const sharedImage = 128 << 10
 
 // capture takes the image of i. Plugins whose state is more than that, which
 // meter tells, have none: each of their instances initialises itself.
@@ -25,13 +31,32 @@ func (p *Plugin) capture(i *instance) {
 	if !p.shell.Image {
 		return
 	}
-	m := &image{memory: bytes.Clone(i.memory.buf)}
+	m := &image{}
 	for _, name := range p.shell.Globals {
 		m.globals = append(m.globals, i.mod.ExportedGlobal(name).Get())
+	}
+	if e := p.engine; e.pager != nil && len(i.memory.buf) >= e.shareFrom {
+		var err error
+		if m.frozen, err = e.pager.freeze(i.memory.buf); err != nil {
+			e.opt.Logger.Warn("plugin: each instance has a copy of its whole memory", "plugin", p.spec.Name, "err", err)
+		}
+	}
+	if m.frozen != nil {
+		m.memory = m.frozen.content
+	} else {
+		m.memory = bytes.Clone(i.memory.buf)
 	}
 	m.buffers.New = func() any { b := make([]byte, len(m.memory)); return &b }
 	p.image = m
 	p.minimum = int64(len(m.memory))
+}
+
+// close releases the image after the last instance.
+func (m *image) close() {
+	if m != nil && m.frozen != nil {
+		m.memory = nil
+		m.frozen.close()
+	}
 }
 
 // buffer returns memory that is a copy of the image. What an earlier instance
@@ -59,20 +84,51 @@ func (m *image) resume(p *Plugin, mod api.Module) ([]api.MutableGlobal, error) {
 }
 
 // clean makes an instance that served a session what it was before it did:
-// every octet of its memory and every global is written again. It is false if
-// that cannot be: after a failure, when there is no image, and when the memory
-// has grown, for it cannot shrink.
+// every octet of its memory and every global is written again, unless nobody
+// can have written there. It is false if that cannot be: after a failure, when
+// there is no image, and when the memory has grown and cannot shrink.
 func (i *instance) clean() bool {
 	m := i.plugin.image
-	if m == nil || i.failed || i.globals == nil || len(i.memory.buf) != len(m.memory) || i.depth() != 0 {
+	if m == nil || i.failed || i.globals == nil || i.depth() != 0 {
 		return false
 	}
-	copy(i.memory.buf, m.memory)
+	if len(i.memory.buf) != len(m.memory) && !i.shrink(len(m.memory)) {
+		return false
+	}
+	i.memory.restore(m)
 	for n, g := range i.globals {
 		g.Set(m.globals[n])
 	}
 	i.console = console{}
 	return true
+}
+
+// shrink takes from the guest's memory what it has beyond size. WebAssembly has
+// no such thing and wazero no function for it, but there a memory has the
+// length of its slice, and what it hands to machine code is told anew when it
+// grows. So the slice is made a page too short, and grows.
+func (i *instance) shrink(size int) bool {
+	e := i.plugin.engine
+	mem := i.mod.Memory()
+	v := reflect.ValueOf(mem)
+	if e.bufferField < 0 || v.Type() != e.memoryType || size < pageSize || !i.memory.shrink(size) {
+		return false
+	}
+	v.Elem().Field(e.bufferField).SetBytes(i.memory.buf[:size-pageSize])
+	_, ok := mem.Grow(1)
+	return ok && int(mem.Size()) == size
+}
+
+// findBuffer learns where a memory of wazero has its slice.
+func (e *Engine) findBuffer(mem api.Memory) {
+	e.bufferField = -1
+	t := reflect.TypeOf(mem)
+	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
+		return
+	}
+	if f, ok := t.Elem().FieldByName("Buffer"); ok && len(f.Index) == 1 && f.Type == reflect.TypeFor[[]byte]() {
+		e.memoryType, e.bufferField = t, f.Index[0]
+	}
 }
 
 // initialise does for a new instance what instantiating a module does, its

@@ -32,22 +32,27 @@ func (b *budget) take(n int64) bool {
 
 func (b *budget) give(n int64) { b.used.Add(-n) }
 
-// linear is the memory of one instance. It lies on Go's heap: what is not
-// touched costs no memory there either, and nothing can be unmapped under a
-// running guest.
+// linear is the memory of one instance. It is a private mapping of the image,
+// or lies on Go's heap: then what is not touched costs no memory either, and
+// nothing can be unmapped under a running guest.
 type linear struct {
-	budget  *budget
-	buf     []byte
-	taken   int64 // from the budget
-	limit   int64
-	refused bool    // a growth was refused since the call began
-	fuel    *int64  // pays for growing
-	image   *image  // what the memory begins as; nil: zeros
-	pooled  *[]byte // the image's buffer, while it is in use
+	budget   *budget
+	buf      []byte
+	taken    int64 // from the budget
+	limit    int64
+	refused  bool    // a growth was refused since the call began
+	fuel     *int64  // pays for growing
+	image    *image  // what the memory begins as; nil: zeros
+	pooled   *[]byte // the image's buffer, while it is in use
+	mapped   []byte  // the mapping, while it is in use: buf begins there
+	resident int64   // octets that the instance has for itself, as far as is known
 }
 
 // perUnit is the octets added for one unit of fuel.
 const perUnit = 16
+
+// maxSpare is the memory on Go's heap that an instance may keep beyond its image.
+const maxSpare = 1 << 20
 
 var (
 	_ experimental.MemoryAllocator = (*linear)(nil)
@@ -75,8 +80,10 @@ func (l *linear) Reallocate(size uint64) []byte {
 		return nil
 	}
 	if l.buf == nil && l.image != nil {
-		l.pooled = l.image.buffer()
-		l.buf = *l.pooled
+		l.begin()
+	}
+	if n > int64(len(l.buf)) && l.mapped != nil {
+		return l.growMapped(n)
 	}
 	if n > int64(cap(l.buf)) {
 		// Growing page by page copies everything each time, so take more.
@@ -94,13 +101,86 @@ func (l *linear) Reallocate(size uint64) []byte {
 		if l.buf != nil {
 			*l.fuel -= (n - int64(len(l.buf))) / perUnit
 		}
-		grown := make([]byte, n, want)
-		copy(grown, l.buf)
-		l.buf = grown
-		l.recycle()
+		l.move(n, want)
 	}
 	l.buf = l.buf[:n]
 	return l.buf
+}
+
+// begin makes the memory what the image is.
+func (l *linear) begin() {
+	if f := l.image.frozen; f != nil {
+		if m, err := f.attach(); err == nil {
+			l.mapped, l.buf = m, m
+			return
+		}
+		// The process has as many mappings as it may, or no address space.
+	}
+	l.pooled = l.image.buffer()
+	l.buf = *l.pooled
+}
+
+// growMapped grows a mapping. The first time it moves to where there is room up
+// to the limit, which costs nothing until it is touched.
+func (l *linear) growMapped(n int64) []byte {
+	if n > l.taken {
+		if !l.budget.take(n - l.taken) {
+			l.refused = true
+			return nil
+		}
+		l.taken = n
+	}
+	*l.fuel -= max(n-int64(max(len(l.buf), len(l.image.memory))), 0) / perUnit
+	if n > int64(len(l.mapped)) {
+		m, err := l.image.frozen.pager.extend(l.mapped, l.limit)
+		if err != nil {
+			l.move(n, n)
+			return l.buf
+		}
+		l.mapped = m
+	}
+	l.buf = l.mapped[:n]
+	return l.buf
+}
+
+// move copies the memory to a larger place on Go's heap.
+func (l *linear) move(n, capacity int64) {
+	grown := make([]byte, n, capacity)
+	copy(grown, l.buf)
+	l.recycle()
+	l.buf = grown
+}
+
+// shrink takes what is beyond size, and sees to it that it will be zeros when
+// the memory grows again. It is false where that would keep or cost too much.
+func (l *linear) shrink(size int) bool {
+	if l.mapped != nil {
+		if discard(l.mapped[size:len(l.buf)]) != nil {
+			return false
+		}
+		l.buf = l.mapped[:size]
+		l.budget.give(l.taken - int64(size))
+		l.taken = int64(size)
+		return true
+	}
+	if cap(l.buf) > size+maxSpare {
+		return false
+	}
+	clear(l.buf[size:])
+	l.buf = l.buf[:size]
+	return true
+}
+
+// restore makes the memory, which is as long as the image, what that is.
+func (l *linear) restore(m *image) {
+	if l.mapped != nil {
+		if n, err := m.frozen.pager.restore(l.buf, m.memory); err == nil {
+			l.resident = int64(n)
+			return
+		}
+	}
+	copy(l.buf, m.memory)
+	l.resident = int64(cap(l.buf))
 }
 
 // Free is called when the instance is closed, or by the engine when it was
@@ -111,11 +191,15 @@ func (l *linear) Free() {
 	l.taken, l.buf = 0, nil
 }
 
-// recycle gives the buffer back to the image when nothing refers to it any
-// more.
+// recycle gives the place of the memory back when nothing refers to it any
+// more: wazero tells machine code of the new one before that runs again.
 func (l *linear) recycle() {
 	if l.pooled != nil {
 		l.image.buffers.Put(l.pooled)
 		l.pooled = nil
+	}
+	if l.mapped != nil {
+		detach(l.mapped)
+		l.mapped = nil
 	}
 }

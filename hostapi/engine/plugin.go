@@ -44,6 +44,7 @@ type Plugin struct {
 	open   int           // instances of any kind, and one being made
 	closed bool          // takes no new ones
 	idle   []*instance   // clean, for the next sessions
+	kept   int64         // octets that these have for themselves
 	done   chan struct{} // closed when everything is released
 
 	logMu      sync.Mutex
@@ -162,6 +163,7 @@ func (p *Plugin) free() {
 	if err := p.compiled.Close(ctx); err != nil {
 		p.engine.opt.Logger.Warn("plugin: releasing its code", "plugin", p.spec.Name, "generation", p.generation, "err", err)
 	}
+	p.image.close()
 	close(p.done)
 }
 
@@ -174,6 +176,7 @@ func (p *Plugin) takeIdle() *instance {
 	}
 	i := p.idle[n-1]
 	p.idle = p.idle[:n-1]
+	p.kept -= i.weight()
 	return i
 }
 
@@ -181,18 +184,24 @@ func (p *Plugin) takeIdle() *instance {
 // others as have room in idleMemory, and no more than maxIdle.
 const (
 	idleMemory = 64 << 20
-	maxIdle    = 64
+	maxIdle    = 256
 )
+
+// weight is about what an idle instance takes: its own pages, and what wazero
+// has for it, which for Go is 100 KiB.
+func (i *instance) weight() int64 { return i.memory.resident + 100<<10 }
 
 // keep takes an instance back that is as clean as a new one. It is false if
 // there are enough.
 func (p *Plugin) keep(i *instance) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := int64(len(p.idle)); p.closed || n >= maxIdle || (n+1)*int64(len(i.memory.buf)) > idleMemory {
+	w := i.weight()
+	if p.closed || len(p.idle) >= maxIdle || p.kept+w > idleMemory {
 		return false
 	}
 	p.idle = append(p.idle, i)
+	p.kept += w
 	return true
 }
 

@@ -1,0 +1,44 @@
+// A guest that keeps what it is told in every place that Rust has for it, and
+// rejects if a session before it has left something there.
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+static LIST: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static ARRAY: Mutex<[u8; 1 << 14]> = Mutex::new([0; 1 << 14]);
+
+thread_local! {
+    static CELL: Cell<u32> = Cell::new(0);
+    static TABLE: RefCell<HashMap<String, Vec<u8>>> = RefCell::new(HashMap::new());
+}
+
+#[no_mangle]
+pub extern "C" fn mta1_init() -> i32 {
+    0
+}
+
+#[no_mangle]
+pub extern "C" fn mta1_on_rcpt() -> i32 {
+    let mut list = LIST.lock().unwrap();
+    let mut array = ARRAY.lock().unwrap();
+    let found = NUMBER.load(Ordering::Relaxed) != 0
+        || !list.is_empty()
+        || array.iter().any(|b| *b != 0)
+        || CELL.with(|c| c.get()) != 0
+        || TABLE.with(|t| !t.borrow().is_empty());
+    if found {
+        return 2; // reject
+    }
+    NUMBER.fetch_add(1, Ordering::Relaxed);
+    for (k, b) in array.iter_mut().enumerate() {
+        *b = k as u8 | 1;
+    }
+    CELL.with(|c| c.set(7));
+    for k in 0..200 {
+        list.push(format!("secret {} {}", k, "x".repeat(500)));
+        TABLE.with(|t| t.borrow_mut().insert(format!("secret {}", k), vec![1; 100]));
+    }
+    1 // accept
+}
