@@ -14,6 +14,7 @@ import (
 	"github.com/wasmta/wasmta/hostapi/conformance/wat"
 	"github.com/wasmta/wasmta/hostapi/gobuild"
 	"github.com/wasmta/wasmta/hostapi/script"
+	"github.com/wasmta/wasmta/hostapi/script/lua"
 )
 
 // language is how the examples of one language are built. A row here is all
@@ -26,6 +27,20 @@ type language struct {
 var languages = []language{
 	{"go", func(b *builder, example string) []byte {
 		wasm, err := gobuild.Build(b.Context(), filepath.Join("go", example))
+		if errors.Is(err, gobuild.ErrNoGo) {
+			b.Skip(err)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		return wasm
+	}},
+	{"lua", func(b *builder, example string) []byte {
+		source, err := os.ReadFile(filepath.Join("lua", example+".lua"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		wasm, err := lua.Module(b.Context(), example+".lua", source)
 		if errors.Is(err, gobuild.ErrNoGo) {
 			b.Skip(err)
 		}

@@ -71,9 +71,6 @@ func (g *Grant) readsAttr(owner, name string) bool {
 // attr_set(scope, key, klen, ptr, len)
 func attrSet(c *Call, m Memory, p []uint64) int64 {
 	key, value := in(m, p[1], p[2]), in(m, p[3], p[4])
-	if len(value) > abi.MaxAttrValue {
-		return int64(abi.TooLarge)
-	}
 	return c.editAttr(p[0], key, value)
 }
 
@@ -89,6 +86,9 @@ func (c *Call) editAttr(sc uint64, key, value []byte) int64 {
 	}
 	if !attrKey(key) || bytes.IndexByte(key, '/') >= 0 {
 		return int64(abi.Invalid)
+	}
+	if len(value) > abi.MaxAttrValue {
+		return int64(abi.TooLarge)
 	}
 	e := c.event
 	if e == nil {

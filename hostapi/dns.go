@@ -206,6 +206,9 @@ func dnsQuery(c *Call, m Memory, p []uint64) int64 {
 func dnsbl(c *Call, m Memory, p []uint64) int64 {
 	zone, ip, dst := in(m, p[0], p[1]), in(m, p[2], p[3]), out(m, p[4], 4)
 	const typeA = 1
+	if len(c.guest.Grant.DNS.Zones) == 0 {
+		return int64(abi.Denied)
+	}
 	addr, err := netip.ParseAddr(string(ip))
 	if err != nil || addr.Zone() != "" {
 		return int64(abi.Invalid)

@@ -220,10 +220,13 @@ func httpStart(c *Call, m Memory, p []uint64) int64 {
 func httpStartMsg(c *Call, m Memory, p []uint64) int64 {
 	target, fields := in(m, p[0], p[1]), in(m, p[2], p[3])
 	g, what := &c.guest.Grant, int32(p[4])
+	if len(g.HTTP) == 0 {
+		return int64(abi.Denied)
+	}
 	if what < abi.SendMessage || what > abi.SendHeaders {
 		return int64(abi.Unsupported)
 	}
-	if len(g.HTTP) == 0 || what != abi.SendBody && g.Headers < Read || what != abi.SendHeaders && g.Body < Read {
+	if what != abi.SendBody && g.Headers < Read || what != abi.SendHeaders && g.Body < Read {
 		return int64(abi.Denied)
 	}
 	if c.event == nil || c.event.Content == nil || what != abi.SendHeaders && c.event.Content.Body == nil {
@@ -279,13 +282,16 @@ func (s *spool) stop() {
 	s.r = nil
 }
 
-// exchange finds a handle; nil: it is none, or closed.
-func (c *Call) exchange(handle uint64) *exchange {
-	i := int32(handle) - 1
-	if i < 0 || int(i) >= len(c.http.list) {
-		return nil
+// exchange finds a handle.
+func (c *Call) exchange(handle uint64) (*exchange, abi.Code) {
+	if len(c.guest.Grant.HTTP) == 0 {
+		return nil, abi.Denied
 	}
-	return c.http.list[i]
+	i := int32(handle) - 1
+	if i < 0 || int(i) >= len(c.http.list) || c.http.list[i] == nil {
+		return nil, abi.NotFound // or closed
+	}
+	return c.http.list[i], abi.OK
 }
 
 // await waits for the response, at most d; below 0 as long as the request may
@@ -342,9 +348,9 @@ func (c *Call) failed(err error) int64 {
 // wait(handle, timeout_ms): the status; -1 waits as long as the request may
 // take, 0 does not wait.
 func httpWait(c *Call, _ Memory, p []uint64) int64 {
-	x := c.exchange(p[0])
-	if x == nil {
-		return int64(abi.NotFound)
+	x, code := c.exchange(p[0])
+	if code < 0 {
+		return int64(code)
 	}
 	ms := int32(p[1])
 	if ms < -1 {
@@ -357,9 +363,9 @@ func httpWait(c *Call, _ Memory, p []uint64) int64 {
 // joined by commas. It waits for the response.
 func httpHeader(c *Call, m Memory, p []uint64) int64 {
 	name, dst := in(m, p[1], p[2]), out(m, p[3], p[4])
-	x := c.exchange(p[0])
-	if x == nil {
-		return int64(abi.NotFound)
+	x, code := c.exchange(p[0])
+	if code < 0 {
+		return int64(code)
 	}
 	if len(name) > abi.MaxKey {
 		return int64(abi.TooLarge)
@@ -378,9 +384,9 @@ func httpHeader(c *Call, m Memory, p []uint64) int64 {
 // its end. It waits for the response.
 func httpRead(c *Call, m Memory, p []uint64) int64 {
 	dst := out(m, p[1], p[2])
-	x := c.exchange(p[0])
-	if x == nil {
-		return int64(abi.NotFound)
+	x, code := c.exchange(p[0])
+	if code < 0 {
+		return int64(code)
 	}
 	if len(dst) == 0 {
 		return int64(abi.Invalid)
@@ -420,9 +426,9 @@ func readSome(r io.Reader, b []byte) (int, error) {
 
 // close(handle)
 func httpClose(c *Call, _ Memory, p []uint64) int64 {
-	x := c.exchange(p[0])
-	if x == nil {
-		return int64(abi.NotFound)
+	x, code := c.exchange(p[0])
+	if code < 0 {
+		return int64(code)
 	}
 	x.close()
 	c.http.list[int32(p[0])-1] = nil

@@ -84,13 +84,13 @@ func kvGet(c *Call, m Memory, p []uint64) int64 {
 // set(key, klen, val, vlen, ttl_ms, flags)
 func kvSet(c *Call, m Memory, p []uint64) int64 {
 	key, value := in(m, p[0], p[1]), in(m, p[2], p[3])
-	flags := int32(p[5])
-	if flags&^(abi.KVIfAbsent|abi.KVIfPresent|abi.KVSync) != 0 {
-		return int64(abi.Unsupported)
-	}
 	kv, code := c.kv(key, true)
 	if code < 0 {
 		return int64(code)
+	}
+	flags := int32(p[5])
+	if flags&^(abi.KVIfAbsent|abi.KVIfPresent|abi.KVSync) != 0 {
+		return int64(abi.Unsupported)
 	}
 	life, ok := ttl(p[4])
 	if !ok || flags&abi.KVIfAbsent != 0 && flags&abi.KVIfPresent != 0 {
@@ -121,13 +121,13 @@ func kvDel(c *Call, m Memory, p []uint64) int64 {
 // incr(key, klen, delta, ttl_ms, flags)
 func kvIncr(c *Call, m Memory, p []uint64) int64 {
 	key := in(m, p[0], p[1])
-	flags := int32(p[4])
-	if flags&^abi.KVRefresh != 0 {
-		return int64(abi.Unsupported)
-	}
 	kv, code := c.kv(key, true)
 	if code < 0 {
 		return int64(code)
+	}
+	flags := int32(p[4])
+	if flags&^abi.KVRefresh != 0 {
+		return int64(abi.Unsupported)
 	}
 	life, ok := ttl(p[3])
 	if !ok {

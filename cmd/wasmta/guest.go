@@ -18,6 +18,7 @@ import (
 	"github.com/wasmta/wasmta/hostapi/engine"
 	"github.com/wasmta/wasmta/hostapi/gobuild"
 	"github.com/wasmta/wasmta/hostapi/manager"
+	"github.com/wasmta/wasmta/hostapi/script"
 )
 
 // newManager makes a manager whose plugins e runs, built from Go source where
@@ -31,8 +32,16 @@ func newManager(e *engine.Engine, log *slog.Logger) *manager.Manager {
 			}
 			return p, nil
 		},
-		Build: gobuild.Build, Sources: gobuild.Sources, Log: log,
+		Build: build, Script: script.Is, Sources: gobuild.Sources, Log: log,
 	})
+}
+
+// build makes a module of a script, or of a directory of Go.
+func build(ctx context.Context, path string) ([]byte, error) {
+	if script.Is(path) {
+		return script.Build(ctx, path)
+	}
+	return gobuild.Build(ctx, path)
 }
 
 // loadPlugins loads plugins as the server would, and closes them again. failed

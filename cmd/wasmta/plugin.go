@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +18,7 @@ import (
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/manager"
 	"github.com/wasmta/wasmta/hostapi/manifest"
+	"github.com/wasmta/wasmta/hostapi/script"
 )
 
 type pluginCmd struct {
@@ -25,6 +28,12 @@ type pluginCmd struct {
 	Reload  pluginReloadCmd  `cmd:"" help:"Read the module of one plugin, or of all, again."`
 
 	Rollback pluginRollbackCmd `cmd:"" help:"Put an earlier generation of a plugin in force."`
+
+	New   pluginNewCmd   `cmd:"" help:"Begin a plugin: source, SDK, test and a server to try it with."`
+	Build pluginBuildCmd `cmd:"" help:"Build a plugin with the toolchain of its language."`
+	Test  pluginTestCmd  `cmd:"" help:"Play scripted sessions to a plugin and compare what it does."`
+	SMTP  pluginSMTPCmd  `cmd:"" name:"smtp" help:"Run an SMTP server around one plugin on this machine, which shows its verdicts."`
+	Fuzz  pluginFuzzCmd  `cmd:"" help:"Look for sessions and messages that make a plugin fail."`
 }
 
 type jsonFlag struct {
@@ -48,7 +57,7 @@ type pluginLoadCmd struct {
 	configFlag
 	jsonFlag
 	Name string `arg:"" help:"The plugin's name in the configuration."`
-	File string `arg:"" help:"Module file. The configuration's module is back after the next SIGHUP or start."`
+	File string `arg:"" help:"Module or script file. The configuration's module is back after the next SIGHUP or start."`
 }
 
 func (c *pluginLoadCmd) Run(e *env) error {
@@ -156,20 +165,20 @@ func (f jsonFlag) print(e *env, list iter.Seq2[admin.PluginStatus, error]) error
 type pluginInspectCmd struct {
 	jsonFlag
 	Config string `placeholder:"FILE" help:"Configuration file: show also what its plugins with this module are granted, and what they lack."`
-	File   string `arg:"" help:"Module file."`
+	File   string `arg:"" help:"Module or script file."`
 }
 
 func (c *pluginInspectCmd) Run(e *env) error {
 	if info, err := os.Stat(c.File); err == nil && !info.Mode().IsRegular() {
-		return exitf(exDataErr, "%q is not a regular file; give a .wasm file", c.File) // reading a pipe could wait for ever
+		return exitf(exDataErr, "%q is not a regular file; give a .wasm file or a script", c.File) // reading a pipe could wait for ever
 	}
-	wasm, err := readFile(c.File, manager.MaxModule)
+	wasm, err := readModule(e.ctx, c.File)
 	if err != nil {
 		return err
 	}
 	var specs []hostapi.Spec
 	if c.Config != "" {
-		if specs, err = pluginsWith(c.File, c.Config); err != nil {
+		if specs, err = pluginsWith(c.File, c.Config, wasm); err != nil {
 			return err
 		}
 	}
@@ -190,8 +199,24 @@ func (c *pluginInspectCmd) Run(e *env) error {
 	return nil
 }
 
-// pluginsWith are the plugins of a configuration whose module is this file.
-func pluginsWith(module, path string) ([]hostapi.Spec, error) {
+// readModule reads a module, or makes it of a script.
+func readModule(ctx context.Context, path string) ([]byte, error) {
+	if !script.Is(path) {
+		return readFile(path, manager.MaxModule)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, exit{fileCode(err), err}
+	}
+	wasm, err := script.Build(ctx, path)
+	if err != nil {
+		return nil, exit{exDataErr, err}
+	}
+	return wasm, nil
+}
+
+// pluginsWith are the plugins of a configuration whose module is this file,
+// which is or makes wasm.
+func pluginsWith(module, path string, wasm []byte) ([]hostapi.Spec, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
 		return nil, exit{exConfig, err}
@@ -209,6 +234,9 @@ func pluginsWith(module, path string) ([]hostapi.Spec, error) {
 		if err == nil {
 			spec.Manifest, _, err = manifest.Beside(p.Module, false)
 		}
+		if err == nil && spec.Manifest != nil && script.Is(p.Module) {
+			spec.Manifest, err = manifest.Pin(spec.Manifest, fmt.Sprintf("%x", sha256.Sum256(wasm)))
+		}
 		if err != nil {
 			return nil, exitf(exConfig, "plugin %q: %w", p.Name, err)
 		}
@@ -224,17 +252,21 @@ func pluginsWith(module, path string) ([]hostapi.Spec, error) {
 func readFile(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		code := exIOErr
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			code = exNoInput
-		case errors.Is(err, fs.ErrPermission):
-			code = exNoPerm
-		}
-		return nil, exit{code, err}
+		return nil, exit{fileCode(err), err}
 	}
 	defer f.Close()
 	return readAll(f, path, limit)
+}
+
+// fileCode is the exit code for a file that cannot be opened.
+func fileCode(err error) int {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return exNoInput
+	case errors.Is(err, fs.ErrPermission):
+		return exNoPerm
+	}
+	return exIOErr
 }
 
 func readAll(r io.Reader, name string, limit int64) ([]byte, error) {

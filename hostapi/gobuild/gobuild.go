@@ -43,9 +43,13 @@ func Build(ctx context.Context, dir string) ([]byte, error) {
 	out := filepath.Join(tmp, "plugin.wasm")
 
 	// Without -buildvcs=false every commit would make another module.
-	cmd := exec.CommandContext(ctx, tool, "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, ".")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	args := []string{"build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out}
+	env := append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	if Vendored(dir) {
+		args, env = append(args, "-mod=vendor"), append(env, "GOWORK=off")
+	}
+	cmd := exec.CommandContext(ctx, tool, append(args, ".")...)
+	cmd.Dir, cmd.Env = dir, env
 	cmd.WaitDelay = 5 * time.Second // compilers that outlive a killed go must not hold us
 	var said limitedBuffer
 	cmd.Stdout, cmd.Stderr = &said, &said
@@ -60,6 +64,18 @@ func Build(ctx context.Context, dir string) ([]byte, error) {
 		return nil, fmt.Errorf("go build in %q: %w", dir, err)
 	}
 	return wasm, nil
+}
+
+// Vendored tells whether dir is a Go module that brings what it imports along,
+// as those that wasmta plugin new makes do. It is built with that alone, whatever
+// workspace it lies in and whatever GOFLAGS say.
+func Vendored(dir string) bool {
+	for _, name := range []string{"go.mod", "vendor/modules.txt"} {
+		if info, err := os.Stat(filepath.Join(dir, filepath.FromSlash(name))); err != nil || !info.Mode().IsRegular() {
+			return false
+		}
+	}
+	return true
 }
 
 // Sources lists the files of dir and below it that a build depends on: Go files

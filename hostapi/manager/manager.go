@@ -35,17 +35,20 @@ type Loaded interface {
 // which of these failed.
 type LoadFunc func(ctx context.Context, spec hostapi.Spec, wasm []byte) (Loaded, error)
 
-// BuildFunc makes a module of a directory of source. Its error holds what the
-// compiler said.
-type BuildFunc func(ctx context.Context, dir string) (wasm []byte, err error)
+// BuildFunc makes a module of a directory of source, or of a script. Its error
+// holds what the compiler said.
+type BuildFunc func(ctx context.Context, path string) (wasm []byte, err error)
 
 // SourcesFunc lists the files that the module of a directory is made of.
 type SourcesFunc func(dir string) (files []string, err error)
 
 // Options of a Manager. Zero durations take the default.
 type Options struct {
-	Load    LoadFunc     // required
-	Build   BuildFunc    // nil: directories of source are refused
+	Load  LoadFunc  // required
+	Build BuildFunc // nil: directories of source are refused
+
+	// Script tells whether a file is one for Build and no module; nil: none is.
+	Script  func(path string) bool
 	Sources SourcesFunc  // required with Build, for Watch
 	Log     *slog.Logger // nil: silent
 

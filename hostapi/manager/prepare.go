@@ -33,9 +33,10 @@ func (m *Manager) prepare(ctx context.Context, spec hostapi.Spec, kept []*genera
 		return fail("read", "", err)
 	}
 	var wasm []byte
-	if info.IsDir() {
-		if !spec.Dev {
-			return fail("read", "", fmt.Errorf("%q is a directory: set dev = true to build Go source, or give a .wasm file", spec.Module))
+	built := info.IsDir() || m.o.Script != nil && m.o.Script(spec.Module)
+	if built {
+		if info.IsDir() && !spec.Dev {
+			return fail("read", "", fmt.Errorf("%q is a directory: set dev = true to build Go source, or give a .wasm file or a script", spec.Module))
 		}
 		if m.o.Build == nil {
 			return fail("build", "", errors.New("this server builds no source: give a .wasm file"))
@@ -50,7 +51,7 @@ func (m *Manager) prepare(ctx context.Context, spec hostapi.Spec, kept []*genera
 		return fail("read", "", err)
 	}
 	sum := sha256.Sum256(wasm)
-	if spec.Manifest, err = besides(spec.Module, info.IsDir(), hex.EncodeToString(sum[:])); err != nil {
+	if spec.Manifest, err = besides(spec.Module, info.IsDir(), built, hex.EncodeToString(sum[:])); err != nil {
 		return fail("read", hex.EncodeToString(sum[:]), err)
 	}
 	key := identity(spec, sum)
@@ -67,10 +68,10 @@ func (m *Manager) prepare(ctx context.Context, spec hostapi.Spec, kept []*genera
 }
 
 // besides reads the manifest beside a module. The one among the sources of a
-// module is for what they build.
-func besides(path string, dir bool, hash string) (json.RawMessage, error) {
+// module, or beside a script, is for what they build.
+func besides(path string, dir, built bool, hash string) (json.RawMessage, error) {
 	data, file, err := manifest.Beside(path, dir)
-	if err != nil || data == nil || !dir {
+	if err != nil || data == nil || !built {
 		return data, err
 	}
 	if data, err = manifest.Pin(data, hash); err != nil {

@@ -11,6 +11,7 @@
 // asked of a module: what the file is shows in its name ([Is]), what it may do
 // in its grant.
 //
-// Package javascript has the scripts in JavaScript (.js, .mjs). The directories
-// javascript and lua of sdk tell authors how to write them.
+// Package javascript has the scripts in JavaScript (.js, .mjs), package lua those
+// in Lua (.lua). The directories javascript and lua of sdk tell authors how to
+// write them.
 package script

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/wasmta/wasmta/hostapi/script/javascript"
+	"github.com/wasmta/wasmta/hostapi/script/lua"
 )
 
 // MaxSource is the largest script, in octets.
@@ -22,6 +23,8 @@ func language(path string) module {
 	switch strings.ToLower(filepath.Ext(path)) {
 	case ".js", ".mjs":
 		return javascript.Module
+	case ".lua":
+		return lua.Module
 	}
 	return nil
 }
@@ -35,7 +38,7 @@ func Is(path string) bool { return language(path) != nil }
 func Build(ctx context.Context, path string) ([]byte, error) {
 	build := language(path)
 	if build == nil {
-		return nil, fmt.Errorf("%q is no script: its name must end in .js or .mjs", path)
+		return nil, fmt.Errorf("%q is no script: its name must end in .js, .mjs or .lua", path)
 	}
 	source, err := read(path)
 	if err != nil {

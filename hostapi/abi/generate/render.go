@@ -98,6 +98,15 @@ func renderC(c *contract) []byte {
 	return p.Bytes()
 }
 
+// documented is a comment, or what stands for one: the crate has no item
+// without.
+func documented(comment, name string) string {
+	if comment == "" {
+		return "`" + name + "` of the contract"
+	}
+	return comment
+}
+
 func renderRust(c *contract) []byte {
 	p := new(page)
 	p.line("// %s\n", notice)
@@ -112,9 +121,7 @@ func renderRust(c *contract) []byte {
 		p.line("/// %s", g.title)
 		p.line("pub mod %s {", g.name)
 		g.each(func(s string) { p.line("    // %s", s) }, func(n number, value string) {
-			if n.comment != "" {
-				p.line("    /// %s", n.comment)
-			}
+			p.line("    /// %s", documented(n.comment, n.name))
 			p.line("    pub const %s: %s = %s;", n.name, t, value)
 		})
 		p.line("}\n")
@@ -124,9 +131,7 @@ func renderRust(c *contract) []byte {
 		p.line("%s#[link(wasm_import_module = %q)]", indent, module)
 		p.line(`%sextern "C" {`, indent)
 		for _, f := range list {
-			if f.comment != "" {
-				p.line("%s    /// %s", indent, f.comment)
-			}
+			p.line("%s    /// %s", indent, documented(f.comment, f.name))
 			p.line("%s    pub fn %s(%s) -> %s;", indent, f.name, f.signature(nameFirst, kinds), kinds[f.result])
 		}
 		p.line("%s}", indent)

@@ -5,6 +5,7 @@
 
 /// Error codes: what a function returns below zero.
 pub mod code {
+    /// `OK` of the contract
     pub const OK: i32 = 0;
     /// an argument is malformed
     pub const E_INVAL: i32 = -1;
@@ -28,7 +29,9 @@ pub mod code {
     pub const E_TOO_LARGE: i32 = -10;
     /// the signature does not verify
     pub const E_BAD_SIG: i32 = -11;
+    /// `E_NXDOMAIN` of the contract
     pub const E_NXDOMAIN: i32 = -20;
+    /// `E_SERVFAIL` of the contract
     pub const E_SERVFAIL: i32 = -21;
     /// DNSSEC
     pub const E_BOGUS: i32 = -22;
@@ -36,18 +39,27 @@ pub mod code {
 
 /// Actions: the low octet of a verdict.
 pub mod action {
+    /// `CONTINUE` of the contract
     pub const CONTINUE: u8 = 0;
+    /// `ACCEPT` of the contract
     pub const ACCEPT: u8 = 1;
+    /// `REJECT` of the contract
     pub const REJECT: u8 = 2;
+    /// `DEFER` of the contract
     pub const DEFER: u8 = 3;
+    /// `DISCARD` of the contract
     pub const DISCARD: u8 = 4;
+    /// `HOLD` of the contract
     pub const HOLD: u8 = 5;
+    /// `DROP` of the contract
     pub const DROP: u8 = 6;
 }
 
 /// Flags: the second octet of a verdict.
 pub mod flag {
+    /// `DETACH_TX` of the contract
     pub const DETACH_TX: u8 = 1;
+    /// `DETACH_SESSION` of the contract
     pub const DETACH_SESSION: u8 = 2;
     /// with DROP
     pub const NO_REPLY: u8 = 4;
@@ -264,32 +276,51 @@ pub mod element {
 
 /// Scopes: how long an attribute lasts.
 pub mod scope {
+    /// `SESSION` of the contract
     pub const SESSION: i32 = 0;
+    /// `TRANSACTION` of the contract
     pub const TRANSACTION: i32 = 1;
+    /// `MESSAGE` of the contract
     pub const MESSAGE: i32 = 2;
+    /// `RECIPIENT` of the contract
     pub const RECIPIENT: i32 = 3;
 }
 
 /// Log levels.
 pub mod log_level {
+    /// `DEBUG` of the contract
     pub const DEBUG: i32 = 0;
+    /// `INFO` of the contract
     pub const INFO: i32 = 1;
+    /// `WARN` of the contract
     pub const WARN: i32 = 2;
+    /// `ERROR` of the contract
     pub const ERROR: i32 = 3;
 }
 
 /// Features, for the function feature.
 pub mod feature {
+    /// `ENVELOPE_WRITE` of the contract
     pub const ENVELOPE_WRITE: i32 = 1;
+    /// `HEADERS_READ` of the contract
     pub const HEADERS_READ: i32 = 2;
+    /// `HEADERS_WRITE` of the contract
     pub const HEADERS_WRITE: i32 = 3;
+    /// `BODY_READ` of the contract
     pub const BODY_READ: i32 = 4;
+    /// `BODY_WRITE` of the contract
     pub const BODY_WRITE: i32 = 5;
+    /// `KV` of the contract
     pub const KV: i32 = 16;
+    /// `DNS` of the contract
     pub const DNS: i32 = 17;
+    /// `HTTP` of the contract
     pub const HTTP: i32 = 18;
+    /// `CRYPTO` of the contract
     pub const CRYPTO: i32 = 19;
+    /// `TABLE` of the contract
     pub const TABLE: i32 = 20;
+    /// `EVENT` of the contract
     pub const EVENT: i32 = 21;
 }
 
@@ -307,15 +338,21 @@ pub mod kv_flag {
 
 /// Kinds of metrics.
 pub mod metric {
+    /// `COUNTER` of the contract
     pub const COUNTER: i32 = 0;
+    /// `GAUGE` of the contract
     pub const GAUGE: i32 = 1;
+    /// `HISTOGRAM` of the contract
     pub const HISTOGRAM: i32 = 2;
 }
 
 /// Algorithms of mta1_crypto.
 pub mod alg {
+    /// `SHA1` of the contract
     pub const SHA1: i32 = 1;
+    /// `SHA256` of the contract
     pub const SHA256: i32 = 2;
+    /// `SHA512` of the contract
     pub const SHA512: i32 = 3;
     /// PureEdDSA of what is given: for DKIM the SHA-256 (RFC 8463)
     pub const ED25519: i32 = 16;
@@ -329,39 +366,59 @@ pub mod alg {
 
 /// Canonicalisations of a body (RFC 6376 3.4), for digest_body.
 pub mod canon {
+    /// `RAW` of the contract
     pub const RAW: i32 = 0;
+    /// `SIMPLE` of the contract
     pub const SIMPLE: i32 = 1;
+    /// `RELAXED` of the contract
     pub const RELAXED: i32 = 2;
 }
 
 /// Methods of mta1_http.
 pub mod method {
+    /// `GET` of the contract
     pub const GET: i32 = 1;
+    /// `HEAD` of the contract
     pub const HEAD: i32 = 2;
+    /// `POST` of the contract
     pub const POST: i32 = 3;
+    /// `PUT` of the contract
     pub const PUT: i32 = 4;
+    /// `DELETE` of the contract
     pub const DELETE: i32 = 5;
+    /// `PATCH` of the contract
     pub const PATCH: i32 = 6;
 }
 
 /// What start_msg of mta1_http sends.
 pub mod send {
+    /// `MESSAGE` of the contract
     pub const MESSAGE: i32 = 1;
+    /// `BODY` of the contract
     pub const BODY: i32 = 2;
+    /// `HEADERS` of the contract
     pub const HEADERS: i32 = 3;
 }
 
 /// Limits, most of them of one hook call.
 pub mod max {
+    /// `HOST_CALLS` of the contract
     pub const HOST_CALLS: usize = 10000;
+    /// `HEADER_EDITS` of the contract
     pub const HEADER_EDITS: usize = 64;
     /// added by edits
     pub const HEADER_BYTES: usize = 262144;
+    /// `LOG_LINE` of the contract
     pub const LOG_LINE: usize = 4096;
+    /// `LOG_LINES` of the contract
     pub const LOG_LINES: usize = 32;
+    /// `KEY` of the contract
     pub const KEY: usize = 512;
+    /// `ATTR_VALUE` of the contract
     pub const ATTR_VALUE: usize = 16384;
+    /// `CONFIG` of the contract
     pub const CONFIG: usize = 1048576;
+    /// `SCRIPT` of the contract
     pub const SCRIPT: usize = 1048576;
     /// changes of fields, attributes and next hops
     pub const EDITS: usize = 256;
@@ -387,18 +444,27 @@ pub mod max {
     pub const HTTP_RESPONSE: usize = 1048576;
     /// handles at a time
     pub const DIGESTS: usize = 8;
+    /// `SIGN_CALLS` of the contract
     pub const SIGN_CALLS: usize = 16;
+    /// `PASSWORD_CALLS` of the contract
     pub const PASSWORD_CALLS: usize = 4;
+    /// `KV_CALLS` of the contract
     pub const KV_CALLS: usize = 64;
+    /// `KV_KEY` of the contract
     pub const KV_KEY: usize = 512;
+    /// `KV_VALUE` of the contract
     pub const KV_VALUE: usize = 65536;
     /// of one plugin
     pub const KV_KEYS: usize = 1000000;
+    /// `EVENT_CALLS` of the contract
     pub const EVENT_CALLS: usize = 16;
+    /// `EVENT` of the contract
     pub const EVENT: usize = 65536;
+    /// `TOPIC` of the contract
     pub const TOPIC: usize = 64;
     /// of one plugin
     pub const METRICS: usize = 64;
+    /// `METRIC_NAME` of the contract
     pub const METRIC_NAME: usize = 64;
 }
 
@@ -469,11 +535,17 @@ extern "C" {
 pub mod kv {
     #[link(wasm_import_module = "mta1_kv")]
     extern "C" {
+        /// `get` of the contract
         pub fn get(key: *const u8, klen: usize, buf: *mut u8, cap: usize) -> i32;
+        /// `set` of the contract
         pub fn set(key: *const u8, klen: usize, val: *const u8, vlen: usize, ttl_ms: i64, flags: i32) -> i32;
+        /// `del` of the contract
         pub fn del(key: *const u8, klen: usize) -> i32;
+        /// `incr` of the contract
         pub fn incr(key: *const u8, klen: usize, delta: i64, ttl_ms: i64, flags: i32) -> i64;
+        /// `take` of the contract
         pub fn take(key: *const u8, klen: usize, cost: i32, burst: i32, per_sec_milli: i64) -> i64;
+        /// `cas` of the contract
         pub fn cas(key: *const u8, klen: usize, old: *const u8, olen: usize, new_: *const u8, nlen: usize, ttl_ms: i64) -> i32;
     }
 }
@@ -483,8 +555,11 @@ pub mod kv {
 pub mod dns {
     #[link(wasm_import_module = "mta1_dns")]
     extern "C" {
+        /// `prefetch` of the contract
         pub fn prefetch(type_: i32, name: *const u8, nlen: usize) -> i32;
+        /// `query` of the contract
         pub fn query(type_: i32, name: *const u8, nlen: usize, buf: *mut u8, cap: usize) -> i32;
+        /// `dnsbl` of the contract
         pub fn dnsbl(zone: *const u8, zlen: usize, ip: *const u8, iplen: usize, out4: *mut u8) -> i32;
     }
 }
@@ -494,11 +569,17 @@ pub mod dns {
 pub mod http {
     #[link(wasm_import_module = "mta1_http")]
     extern "C" {
+        /// `start` of the contract
         pub fn start(method: i32, url: *const u8, ulen: usize, hdr: *const u8, hlen: usize, body: *const u8, blen: usize, timeout_ms: i32) -> i32;
+        /// `start_msg` of the contract
         pub fn start_msg(url: *const u8, ulen: usize, hdr: *const u8, hlen: usize, what: i32, timeout_ms: i32) -> i32;
+        /// `wait` of the contract
         pub fn wait(handle: i32, timeout_ms: i32) -> i32;
+        /// `header` of the contract
         pub fn header(handle: i32, name: *const u8, nlen: usize, buf: *mut u8, cap: usize) -> i32;
+        /// `read` of the contract
         pub fn read(handle: i32, buf: *mut u8, cap: usize) -> i32;
+        /// `close` of the contract
         pub fn close(handle: i32) -> i32;
     }
 }
@@ -508,14 +589,23 @@ pub mod http {
 pub mod crypto {
     #[link(wasm_import_module = "mta1_crypto")]
     extern "C" {
+        /// `digest` of the contract
         pub fn digest(alg: i32, ptr: *const u8, len: usize, out: *mut u8, cap: usize) -> i32;
+        /// `digest_open` of the contract
         pub fn digest_open(alg: i32) -> i32;
+        /// `digest_update` of the contract
         pub fn digest_update(h: i32, ptr: *const u8, len: usize) -> i32;
+        /// `digest_body` of the contract
         pub fn digest_body(h: i32, off: i64, len: i64, canon: i32) -> i32;
+        /// `digest_final` of the contract
         pub fn digest_final(h: i32, out: *mut u8, cap: usize) -> i32;
+        /// `verify` of the contract
         pub fn verify(alg: i32, key: *const u8, klen: usize, sig: *const u8, slen: usize, dig: *const u8, dlen: usize) -> i32;
+        /// `sign` of the contract
         pub fn sign(keyname: *const u8, nlen: usize, alg: i32, dig: *const u8, dlen: usize, out: *mut u8, cap: usize) -> i32;
+        /// `hmac` of the contract
         pub fn hmac(keyname: *const u8, nlen: usize, alg: i32, ptr: *const u8, len: usize, out: *mut u8, cap: usize) -> i32;
+        /// `password_verify` of the contract
         pub fn password_verify(hash: *const u8, hlen: usize, pw: *const u8, pwlen: usize) -> i32;
     }
 }
@@ -525,6 +615,7 @@ pub mod crypto {
 pub mod table {
     #[link(wasm_import_module = "mta1_table")]
     extern "C" {
+        /// `lookup` of the contract
         pub fn lookup(table: *const u8, tlen: usize, key: *const u8, klen: usize, buf: *mut u8, cap: usize) -> i32;
     }
 }
@@ -534,6 +625,7 @@ pub mod table {
 pub mod event {
     #[link(wasm_import_module = "mta1_event")]
     extern "C" {
+        /// `emit` of the contract
         pub fn emit(topic: *const u8, tlen: usize, data: *const u8, dlen: usize) -> i32;
     }
 }

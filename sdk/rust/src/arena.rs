@@ -16,6 +16,22 @@ pub(crate) fn read(get: impl Fn(&mut [u8]) -> i32) -> Result<&'static mut [u8]> 
     Ok(take(n))
 }
 
+/// read_all calls get until it gives nothing more.
+pub(crate) fn read_all(mut get: impl FnMut(&mut [u8]) -> i32) -> Result<&'static mut [u8]> {
+    let mut n = 0;
+    loop {
+        if n == rest().len() {
+            let old: &'static [u8] = rest();
+            room(2 * n + 64)?;
+            rest()[..n].copy_from_slice(old);
+        }
+        match length(get(&mut rest()[n..]))? {
+            0 => return Ok(take(n)),
+            more => n = (n + more).min(rest().len()),
+        }
+    }
+}
+
 /// alloc takes n octets.
 pub(crate) fn alloc(n: usize) -> Result<&'static mut [u8]> {
     if n > rest().len() {

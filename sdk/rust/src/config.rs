@@ -1,5 +1,6 @@
 use crate::abi::code;
 use crate::text::{List, Text};
+use crate::verdict::{Error, Result};
 use crate::{arena, host, log, Level};
 use core::cell::Cell;
 
@@ -27,6 +28,24 @@ impl Config {
         }
         log(Level::Error, line.octets());
         value
+    }
+
+    pub(crate) fn series(&self, kind: i32, name: &str) -> i32 {
+        let id = host::metric_def(kind, name.as_bytes());
+        if id < 0 {
+            self.failed.set(id);
+            let mut line = crate::text::Line::new();
+            for s in ["metric ", name, ": ", Error(id).text()] {
+                line.add(s.as_bytes());
+            }
+            log(Level::Error, line.octets());
+        }
+        id
+    }
+
+    /// One of the operator's secrets. Needs the grant secrets.
+    pub fn secret(&self, name: &str) -> Result<Text<'static>> {
+        arena::read(|b| host::secret(name.as_bytes(), b)).map(|b| Text(b))
     }
 
     fn lookup(&self, key: &str) -> Option<&'static mut [u8]> {

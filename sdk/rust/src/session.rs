@@ -13,11 +13,14 @@ pub struct Session {
 /// kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-#[allow(missing_docs)]
 pub enum Level {
+    /// For the author.
     Debug = log_level::DEBUG,
+    /// What happens.
     Info = log_level::INFO,
+    /// What the operator should look at.
     Warn = log_level::WARN,
+    /// What does not work.
     Error = log_level::ERROR,
 }
 
@@ -229,6 +232,19 @@ impl Session {
     /// route, attempt, result; needs the grant body = "read".
     pub fn body_read(&self, off: i64, buf: &mut [u8]) -> Result<usize> {
         crate::verdict::length(host::body_read(off, buf))
+    }
+
+    /// Appends to a new body, which is made of what `body_write` gives and of
+    /// ranges of the old one in the order of the calls; without a call the body
+    /// stays. Hook message; needs the grant body = "write".
+    pub fn body_write(&self, data: impl AsRef<[u8]>) -> Result {
+        check(host::body_write(data.as_ref()))
+    }
+
+    /// Appends `len` octets of the old body from `off` on, which do not pass
+    /// through the plugin; see [`body_write`](Session::body_write).
+    pub fn body_splice(&self, off: i64, len: i64) -> Result {
+        check(host::body_splice(off, len))
     }
 
     /// An attribute if it is set. The key is one of this plugin's own, or

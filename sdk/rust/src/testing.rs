@@ -27,6 +27,9 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{fmt, format};
 
+mod services;
+pub use services::{Entry, Given, Kept, Sent, Services};
+
 std::thread_local! {
     static CURRENT: RefCell<Host> = RefCell::new(Host::new());
 }
@@ -58,6 +61,9 @@ pub struct Host {
     pub reply: Option<(i32, i32, String)>,
     /// The time in milliseconds since 1970.
     pub now: i64,
+    /// What the capabilities stand on.
+    pub services: Services,
+    new_body: Option<Vec<u8>>,
 }
 
 /// A hook's answer.
@@ -131,9 +137,11 @@ impl Host {
         let before = self.clone();
         self.reply = None;
         let v = self.run(hook);
-        let (log, reply) = (self.log.clone(), self.reply.clone());
+        self.over();
+        let new_body = self.new_body.take();
+        let (log, reply, services) = (self.log.clone(), self.reply.clone(), self.services.clone());
         if v == -1 {
-            *self = Host { log, reply, ..before };
+            *self = Host { log, reply, services, ..before };
             return Asked { action: u8::MAX, flags: 0, code: 0, enhanced: String::new(), text: String::new() };
         }
         let mut a = Asked { action: v as u8, flags: (v >> 8) as u8, code: v >> 16 & 0xffff, enhanced: String::new(), text: String::new() };
@@ -147,7 +155,9 @@ impl Host {
             a.text = text.clone();
         }
         if a.action != action::CONTINUE && a.action != action::ACCEPT {
-            *self = Host { log, reply, ..before };
+            *self = Host { log, reply, services, ..before };
+        } else if let Some(b) = new_body {
+            self.body = b;
         }
         a
     }
@@ -159,11 +169,15 @@ impl Host {
         code
     }
 
+    fn raw_headers(&self) -> String {
+        let mut s: String = self.header.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+        s += "\r\n";
+        s
+    }
+
     pub(crate) fn get(&mut self, f: i32, buf: &mut [u8]) -> i32 {
         if f == field::RAW_HEADERS {
-            let mut s: String = self.header.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
-            s += "\r\n";
-            return give(buf, Some(&s));
+            return give(buf, Some(&self.raw_headers()));
         }
         give(buf, self.texts.get(&f).map(|s| s.as_str()))
     }

@@ -116,18 +116,18 @@ impl Deref for List {
 /// Line is a text being made that needs no memory but its own; what does not
 /// fit is cut.
 pub(crate) struct Line {
-    b: [u8; 200],
+    b: [u8; 480],
     n: usize,
 }
 
 impl Line {
     pub(crate) fn new() -> Line {
-        Line { b: [0; 200], n: 0 }
+        Line { b: [0; 480], n: 0 }
     }
 
     pub(crate) fn add(&mut self, s: &[u8]) {
-        for (to, from) in self.b[self.n..].iter_mut().zip(s) {
-            *to = *from;
+        for (to, from) in self.b.iter_mut().skip(self.n).zip(s) {
+            *to = if *from == b'\n' { b' ' } else { *from };
             self.n += 1;
         }
     }
@@ -140,6 +140,13 @@ impl Line {
 
     pub(crate) fn octets(&self) -> &[u8] {
         self.b.get(..self.n).unwrap_or(&[])
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.add(s.as_bytes());
+        Ok(())
     }
 }
 
@@ -187,6 +194,7 @@ mod tests {
     fn a_line_is_cut() {
         let mut l = Line::new();
         l.add(&[b'x'; 300]);
-        assert_eq!(l.octets().len(), 200);
+        l.add(&[b'x'; 300]);
+        assert_eq!(l.octets().len(), 480);
     }
 }

@@ -79,6 +79,10 @@ impl Error {
             code::E_UNAVAIL => "temporarily unavailable",
             code::E_CONFLICT => "conflict",
             code::E_TOO_LARGE => "too large",
+            code::E_BAD_SIG => "the signature is not good",
+            code::E_NXDOMAIN => "no such domain",
+            code::E_SERVFAIL => "name server failure",
+            code::E_BOGUS => "DNSSEC validation failed",
             _ => "other error",
         }
     }
@@ -88,6 +92,17 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())
     }
+}
+
+#[cfg(feature = "std")]
+impl std::error::Error for Error {}
+
+/// unless is false for the code `no`.
+pub(crate) fn unless(no: i32, code: i32) -> Result<bool> {
+    if code == no {
+        return Ok(false);
+    }
+    check(code).map(|_| true)
 }
 
 pub(crate) fn check(code: i32) -> Result {

@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/yuin/gopher-lua"
@@ -113,8 +111,7 @@ func start(c *mta.Config) error {
 		return err
 	}
 	vm.running = true
-	runtime.GC() // the image of the instance is taken now
-	debug.SetGCPercent(gcPercent)
+	prepareHeap()
 	return nil
 }
 

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/wasmta/wasmta/sdk/go/mta"
+)
+
+// An instance whose memory grows during a session cannot be used for another. So
+// there is room for garbage before the image is taken, and the collector begins
+// when it is used up.
+const (
+	gcPercent = 10        // of the smallest heap that the collector knows, 4 MiB
+	room      = 256 << 10 // octets; a plain hook makes a hundred
+)
+
+// prepareHeap leaves the heap as sessions are to find it.
+func prepareHeap() {
+	garbage := make([][]byte, room>>10)
+	for i := range garbage {
+		garbage[i] = make([]byte, 1<<10)
+	}
+	runtime.KeepAlive(garbage)
+	garbage = nil
+	debug.SetGCPercent(gcPercent)
+	runtime.GC()
+}
+
+// fail ends the instance, so that the plugin's on_error is the verdict.
+func fail(err error) {
+	mta.Log(mta.Error, err.Error())
+	os.Exit(1)
+}
