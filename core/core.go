@@ -18,6 +18,7 @@ import (
 	"github.com/wasmta/wasmta/core/admin"
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/core/deliver"
+	"github.com/wasmta/wasmta/core/deliver/mtasts"
 	"github.com/wasmta/wasmta/core/event"
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
@@ -106,10 +107,23 @@ func (s *Server) build() (err error) {
 	for i, r := range c.DNS.Resolvers {
 		servers[i] = string(r)
 	}
-	if s.resolver, err = resolve.New(resolve.Options{Servers: servers}); err != nil {
+	if s.resolver, err = resolve.New(resolve.Options{Servers: servers, TrustAD: c.DNS.TrustAD}); err != nil {
 		return fmt.Errorf("[dns] resolvers: %w", err)
 	}
-	s.agent = deliver.New(deliver.Options{Hostname: c.Hostname, Resolver: s.resolver, Self: s.isSelf, Log: o.Log.Program("smtp")})
+	out := deliver.Options{Hostname: c.Hostname, Resolver: s.resolver, Self: s.isSelf, Log: o.Log.Program("smtp")}
+	if c.Delivery.DANE {
+		out.DANE = s.resolver
+	}
+	if c.Delivery.MTASTS {
+		fetch := mtasts.Fetcher{Addrs: s.resolver.Addrs, Allow: netip.Addr.IsGlobalUnicast}
+		if out.STS, err = mtasts.New(mtasts.Options{
+			Resolver: s.resolver, Fetch: fetch.Fetch, Dir: filepath.Join(c.DataDir, "mta-sts"), Log: o.Log.Program("smtp"),
+			Absent: func(err error) bool { return errors.Is(err, resolve.ErrNoDomain) || errors.Is(err, resolve.ErrNoData) },
+		}); err != nil {
+			return err
+		}
+	}
+	s.agent = deliver.New(out)
 
 	table, err := routes(c)
 	if err != nil {

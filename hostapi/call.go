@@ -45,6 +45,10 @@ const (
 	costClone = 10  // copying one recipient, header field or attribute for an edit
 	costRead  = 500 // reading from the spool
 	perUnit   = 64  // octets copied in one
+
+	costSplice   = 5000     // finding a place in the spool, and a nanosecond for each octet that is copied
+	splicePiece  = 1 << 20  // octets that are paid for at a time
+	spliceAtOnce = 64 << 10 // octets that are copied without letting others run
 )
 
 // Guest is one generation of a plugin: what stays the same in all its calls.
@@ -118,6 +122,7 @@ type Call struct {
 	rcptEdits   int
 	headerEdits int
 	headerBytes int
+	bodyEdits   int
 	last        string // line logged
 	used        usage
 	ends        []func() // called by End, to release what the call opened
@@ -139,7 +144,7 @@ func NewCall(g *Guest, m Meter) *Call { return &Call{guest: g, meter: m} }
 func (c *Call) Begin(name string, e *hook.Event) {
 	c.name, c.event = name, e
 	c.reply = nil
-	c.calls, c.lines, c.edits, c.rcptEdits, c.headerEdits, c.headerBytes = 0, 0, 0, 0, 0, 0
+	c.calls, c.lines, c.edits, c.rcptEdits, c.headerEdits, c.headerBytes, c.bodyEdits = 0, 0, 0, 0, 0, 0, 0
 	c.last = ""
 	c.used, c.dns, c.http, c.digests = usage{}, dnsCall{}, httpCall{}, digests{}
 }

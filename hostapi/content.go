@@ -1,9 +1,11 @@
 package hostapi
 
 import (
+	"context"
 	"errors"
 	"io"
 
+	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/hostapi/abi"
 )
 
@@ -34,14 +36,86 @@ func bodyRead(c *Call, m Memory, p []uint64) int64 {
 	return int64(n)
 }
 
-// Replacing the body comes later; until then the functions link.
-
-func bodyWrite(_ *Call, m Memory, p []uint64) int64 {
-	in(m, p[0], p[1])
-	return int64(abi.Unsupported)
+// newBody begins the new body, or goes on with the one that was begun. An
+// error of any kind has given it up, and the message keeps the body it had.
+func (c *Call) newBody() (*hook.NewBody, abi.Code) {
+	if c.guest.Grant.Body < Write {
+		return nil, abi.Denied
+	}
+	if c.event == nil {
+		return nil, abi.State
+	}
+	b, err := c.event.ReplaceBody()
+	if err != nil {
+		return nil, bodyError(err)
+	}
+	if b.GivenUp() {
+		return nil, abi.State
+	}
+	if c.bodyEdits >= abi.MaxBodyEdits {
+		b.GiveUp()
+		return nil, abi.Limit
+	}
+	c.bodyEdits++
+	return b, abi.OK
 }
 
-func bodySplice(*Call, Memory, []uint64) int64 { return int64(abi.Unsupported) }
+// bodyError is the code of an error of replacing the body.
+func bodyError(err error) abi.Code {
+	switch {
+	case err == nil:
+		return abi.OK
+	case errors.Is(err, hook.ErrStage), errors.Is(err, hook.ErrGivenUp):
+		return abi.State
+	case errors.Is(err, hook.ErrContent), errors.Is(err, hook.ErrIndex):
+		return abi.Invalid
+	case errors.Is(err, hook.ErrSize):
+		return abi.TooLarge
+	}
+	return abi.Unavailable // no room in the spool, or it cannot be read
+}
+
+// body_write(ptr, len): appends to the new body.
+func bodyWrite(c *Call, m Memory, p []uint64) int64 {
+	data := in(m, p[0], p[1])
+	b, code := c.newBody()
+	if code < 0 {
+		return int64(code)
+	}
+	c.meter.Charge(costRead + int64(len(data)))
+	_, err := b.Write(data)
+	return int64(bodyError(err))
+}
+
+// body_splice(off, len): appends len octets of the body as it is from off, -1
+// for all that follow, to the new body, without showing them to the guest.
+func bodySplice(c *Call, _ Memory, p []uint64) int64 {
+	off, n := int64(p[0]), int64(p[1])
+	b, code := c.newBody()
+	if code < 0 {
+		return int64(code)
+	}
+	if size := c.event.Content.BodySize; n == -1 && off >= 0 && off <= size {
+		n = size - off
+	}
+	c.meter.Charge(costSplice)
+	for {
+		piece := min(n, splicePiece)
+		if piece > 0 {
+			c.meter.Charge(piece)
+		}
+		var err error
+		if piece <= spliceAtOnce {
+			err = b.Copy(off, piece)
+		} else { // the queue may have to wait for its disk
+			c.meter.Wait(func(context.Context) { err = b.Copy(off, piece) })
+		}
+		if n -= piece; err != nil || n <= 0 {
+			return int64(bodyError(err))
+		}
+		off += piece
+	}
+}
 
 // rawHeaders writes the header block without building it first: it may have a
 // megabyte.

@@ -15,6 +15,8 @@ func feature(c *Call, _ Memory, p []uint64) int64 {
 		ok = g.Headers >= Write
 	case abi.FeatureBodyRead:
 		ok = g.Body >= Read
+	case abi.FeatureBodyWrite:
+		ok = g.Body >= Write
 	case abi.FeatureKV:
 		ok = g.Missing(abi.ModuleKV) == ""
 	case abi.FeatureDNS:

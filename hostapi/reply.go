@@ -71,6 +71,11 @@ func (c *Call) Verdict(v int32) (hook.Verdict, error) {
 	if code != 0 && !codeFits(action, code) {
 		return bad("%s cannot have the code %d", a, code)
 	}
+	if a == hook.Continue || a == hook.Accept {
+		if err := c.event.CloseBody(); err != nil {
+			return hook.Verdict{}, fmt.Errorf("the body that it wrote: %w", err)
+		}
+	}
 	if action == abi.Continue || code == 0 && c.reply == nil {
 		return out, nil
 	}

@@ -15,6 +15,7 @@ type Spec struct {
 	Module    string   // path of a .wasm file; with Dev also of a directory of Go source
 	Listeners []string // sessions of these listeners only; empty: all
 	OnError   hook.FailurePolicy
+	Tick      time.Duration   // interval of the hook tick; 0: the manifest's
 	Dev       bool            // watch Module and load it again when it changes
 	Config    json.RawMessage // handed to the plugin; {} if there is none
 	Grant     Grant
@@ -55,7 +56,7 @@ func (a Access) String() string { return [...]string{"none", "read", "write", ""
 type Grant struct {
 	Envelope     Access   // Read is given to all; Write: change paths and recipients
 	Headers      Access   // of the content
-	Body         Access   // of the content; Write is not offered yet
+	Body         Access   // of the content; Write: replace it
 	AuthPassword bool     // read AUTH secrets
 	AttrsRead    []string // attributes of other plugins, "plugin/key" or "plugin/*"
 

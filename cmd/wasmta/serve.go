@@ -120,6 +120,7 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 	ctx, stop := context.WithCancel(e.ctx)
 	defer stop()
 	go plugins.Watch(ctx)
+	go plugins.Tick(ctx)
 	go gifts.tables.Watch(ctx)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -188,7 +189,7 @@ func restartKeys(a, b *config.Config) []string {
 	}{
 		{"hostname", a.Hostname, b.Hostname}, {"data_dir", a.DataDir, b.DataDir}, {"local_domains", a.LocalDomains, b.LocalDomains},
 		{"relay_domains", a.RelayDomains, b.RelayDomains}, {"relay_networks", a.RelayNetworks, b.RelayNetworks},
-		{"listener", a.Listeners, b.Listeners}, {"dns", a.DNS, b.DNS}, {"route", a.Routes, b.Routes}, {"queue", a.Queue, b.Queue},
+		{"listener", a.Listeners, b.Listeners}, {"dns", a.DNS, b.DNS}, {"delivery", a.Delivery, b.Delivery}, {"route", a.Routes, b.Routes}, {"queue", a.Queue, b.Queue},
 		{"limits", a.Limits, b.Limits}, {"admin", a.Admin, b.Admin}, {"log.level", a.Log.Level, b.Log.Level},
 	} {
 		if !reflect.DeepEqual(part.a, part.b) {

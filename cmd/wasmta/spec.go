@@ -12,7 +12,7 @@ import (
 // checked.
 func pluginSpec(p config.Plugin) (hostapi.Spec, error) {
 	s := hostapi.Spec{
-		Name: p.Name, Module: p.Module, Listeners: p.Listeners, Dev: p.Dev, OnErrorGiven: p.OnError != "",
+		Name: p.Name, Module: p.Module, Listeners: p.Listeners, Dev: p.Dev, Tick: p.Tick.Std(), OnErrorGiven: p.OnError != "",
 		Grant: hostapi.Grant{
 			AuthPassword: p.Grant.AuthPassword, AttrsRead: p.Grant.AttrsRead,
 			KV: hostapi.KVGrant(p.Grant.KV), DNS: hostapi.DNSGrant(p.Grant.DNS),

@@ -42,6 +42,7 @@ type Config struct {
 	Listeners []Listener        `toml:"listener"`
 	TLS       TLS               `toml:"tls"`
 	DNS       DNS               `toml:"dns"`
+	Delivery  Delivery          `toml:"delivery"`
 	Routes    []Route           `toml:"route"`
 	Queue     Queue             `toml:"queue"`
 	Limits    Limits            `toml:"limits"`
@@ -72,6 +73,13 @@ type TLS struct {
 // DNS is [dns].
 type DNS struct {
 	Resolvers []HostPort `toml:"resolvers"` // empty: /etc/resolv.conf
+	TrustAD   bool       `toml:"trust_ad"`  // believe what they say of DNSSEC though they are not on this machine
+}
+
+// Delivery is [delivery].
+type Delivery struct {
+	DANE   bool `toml:"dane"`    // RFC 7672
+	MTASTS bool `toml:"mta_sts"` // RFC 8461
 }
 
 // Route is one [[route]].
@@ -107,6 +115,7 @@ type Plugin struct {
 	Module    string         `toml:"module"` // absolute after Load
 	Listeners []string       `toml:"listeners"`
 	OnError   string         `toml:"on_error"`
+	Tick      Duration       `toml:"tick"` // interval of the hook tick; 0: the module's manifest says
 	Dev       bool           `toml:"dev"`
 	Config    map[string]any `toml:"config"`
 	Grant     Grant          `toml:"grant"`
@@ -248,7 +257,8 @@ func Load(path string) (*Config, error) {
 // is what relative paths are relative to.
 func Parse(data []byte, path, dir string) (*Config, error) {
 	c := &Config{
-		Queue: Queue{Lifetime: 5 * Day, WarnAfter: 4 * Hour},
+		Delivery: Delivery{DANE: true, MTASTS: true},
+		Queue:    Queue{Lifetime: 5 * Day, WarnAfter: 4 * Hour},
 		Limits: Limits{
 			MessageSize: 50 << 20, Recipients: 1000, Sessions: 10_000, SessionsPerAddress: 100, MinFree: 256 << 20,
 			Deliveries: 200, DeliveriesPerHop: 20, CommandTimeout: 5 * Minute,
@@ -563,15 +573,15 @@ func (c *Config) check(p *checker) {
 		if !oneOf(g.OnError, "", "tempfail", "continue", "reject") {
 			p.fault(key+"on_error", "on_error = %q: write tempfail, continue or reject", g.OnError)
 		}
+		if g.Tick != 0 && g.Tick < Second {
+			p.fault(key+"tick", "tick must be at least 1s; write a number and a unit in quotes, such as \"1m\"")
+		}
 		for word, value := range map[string]string{"envelope": g.Grant.Envelope, "headers": g.Grant.Headers, "body": g.Grant.Body} {
 			if !oneOf(value, "", "none", "read", "write") {
 				p.fault(key+"grant."+word, "%s = %q: write none, read or write", word, value)
 			}
 		}
 		c.checkGrant(p, key+"grant.", &g.Grant)
-		if g.Grant.Body == "write" {
-			p.fault(key+"grant.body", "body = \"write\" is not offered yet: a plugin can read the body, not replace it")
-		}
 		for word, n := range map[string]int{"memory_mb": g.Limits.MemoryMB, "cpu_ms": g.Limits.CPUms, "wall_ms": g.Limits.WallMs, "concurrent": g.Limits.Concurrent} {
 			if n < 0 || n > 1<<20 {
 				p.fault(key+"limits."+word, "%s must be 1 to 1048576, or 0 for the default", word)

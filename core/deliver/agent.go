@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wasmta/wasmta/core/deliver/mtasts"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/resolve"
 )
@@ -20,6 +21,11 @@ import (
 type Resolver interface {
 	MX(ctx context.Context, domain string) ([]resolve.Exchange, error)
 	Addrs(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// Policies tells the MTA-STS policy in force for a domain; *mtasts.Cache is one. It waits no longer than ctx.
+type Policies interface {
+	Policy(ctx context.Context, domain string) (mtasts.Policy, bool)
 }
 
 // Timeouts bound the phases of a session. Zero means the default in parentheses, mostly that of RFC 5321 4.5.3.2.
@@ -40,6 +46,12 @@ type Timeouts struct {
 type Options struct {
 	Hostname string // given in EHLO; an MX of this name is us
 	Resolver Resolver
+
+	// DANE looks up what DNSSEC proves of servers (RFC 7672); nil: DANE is not used. Without a resolver that may be
+	// believed nothing is proven, and nothing changes.
+	DANE SecureResolver
+	// STS keeps the MTA-STS policies of domains (RFC 8461); nil: they are not used.
+	STS Policies
 
 	// TLS is the base configuration of the client side; nil: the system's roots. The name and the kind of verification
 	// are set for each connection.

@@ -225,8 +225,11 @@ func (c *conn) prepare(ctx context.Context, policy mail.TLSPolicy) *failure {
 
 func (c *conn) startTLS(ctx context.Context, policy mail.TLSPolicy) *failure {
 	config := c.o.TLS.Clone()
-	config.ServerName = c.ep.host
+	config.ServerName = c.ep.name()
 	config.InsecureSkipVerify = policy != mail.TLSVerify
+	if c.ep.tlsa != "" {
+		config.VerifyConnection = func(s tls.ConnectionState) error { return verifyDANE(c.ep.tlsa, c.ep.names(), s) }
+	}
 	tc := tls.Client(c.nc, config)
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeouts.TLS)
 	defer cancel()

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
+	"github.com/wasmta/wasmta/core/deliver/mtasts"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/resolve"
 )
@@ -26,6 +28,29 @@ type endpoint struct {
 	tls    mail.TLSPolicy
 	source netip.Addr
 	helo   string
+
+	tlsa   string // records that the certificate must match (DANE); empty: none
+	base   string // the name under which they stand
+	domain string // whose exchanger it is; empty: the next hop was given by name
+}
+
+// name is what the server is to prove that it is.
+func (e *endpoint) name() string {
+	if e.tlsa != "" {
+		return e.base
+	}
+	return e.host
+}
+
+// names are those that a certificate under a DANE authority may be for (RFC 7672 3.2.2).
+func (e *endpoint) names() []string {
+	list := []string{e.base}
+	for _, n := range []string{e.host, e.domain} {
+		if n != "" && !slices.Contains(list, n) {
+			list = append(list, n)
+		}
+	}
+	return list
 }
 
 // relay is what the log calls it.
@@ -51,7 +76,9 @@ type attempt struct {
 	hop      mail.NextHop
 	ep       endpoint // what all its endpoints have in common
 	port     uint16
-	byMX     bool // hosts and addresses are the choice of the recipient's domain
+	domain   string         // whose exchangers these are
+	enforce  *mtasts.Policy // of domain; nil: none is enforced
+	byMX     bool           // hosts and addresses are the choice of the recipient's domain
 	addrs    int
 	sessions int
 	soft     *mail.Result // a host that may do better later
@@ -98,7 +125,8 @@ func (a *Agent) remote(ctx context.Context, hop mail.NextHop, j *job) {
 				t.port = 24
 			}
 		}
-		t.hosts(ctx, []resolve.Exchange{{Host: hop.Host}})
+		// The operator's word needs no proof.
+		t.hosts(ctx, []resolve.Exchange{{Host: hop.Host, Secure: true}})
 	}
 }
 
@@ -164,6 +192,12 @@ func (t *attempt) exchanges(ctx context.Context) {
 		t.give(loops(domain))
 		return
 	}
+	t.domain = domain
+	if t.a.o.STS != nil && (t.hop.TLS != mail.TLSNone || t.j.m.Envelope.RequireTLS) {
+		if p, ok := t.a.o.STS.Policy(ctx, domain); ok && p.Mode == mtasts.Enforce {
+			t.enforce = &p
+		}
+	}
 	t.hosts(ctx, list)
 }
 
@@ -173,7 +207,7 @@ func loops(domain string) *failure {
 
 // hosts delivers to the first host of list, which is sorted by preference, that takes the message.
 func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
-	var temporary, refused, looped, unsuited bool
+	var temporary, refused, looped, unsuited, unnamed, unproven bool
 	for len(list) > 0 && !looped && t.open(ctx) {
 		equals := 1
 		for equals < len(list) && list[equals].Preference == list[0].Preference {
@@ -182,15 +216,25 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 		// All equals are looked up before one is tried: if one of them is us, none may be.
 		var eps []endpoint
 		for _, x := range list[:equals] {
-			addrs, err := t.lookup(ctx, x.Host)
+			h, err := t.lookup(ctx, x.Host)
 			if err != nil {
 				permanent := errors.Is(err, resolve.ErrNoDomain) || errors.Is(err, resolve.ErrNoData) ||
 					errors.Is(err, resolve.ErrBadName) || errors.Is(err, resolve.ErrBadData)
 				temporary = temporary || !permanent
 				t.a.o.Log.Debug("address look-up failed", "host", x.Host, "error", err)
 			}
-			for _, addr := range addrs {
-				ep := t.ep
+			secured := t.ep
+			if err == nil {
+				if unfit := t.secure(ctx, x, h, &secured); unfit != nil {
+					unnamed = unnamed || errors.Is(unfit, errUnnamed)
+					unproven = unproven || errors.Is(unfit, errTLSA)
+					temporary = temporary || unproven
+					t.a.o.Log.Warn("a mail exchanger is passed over", "host", x.Host, "domain", t.domain, "reason", unfit)
+					continue
+				}
+			}
+			for _, addr := range h.Addrs {
+				ep := secured
 				ep.host, ep.addr = x.Host, netip.AddrPortFrom(addr.Unmap(), t.port)
 				switch {
 				case t.a.o.Self(ep.addr):
@@ -235,6 +279,10 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 		t.give(loops(name))
 	case looped:
 		t.give(failed("4.4.6", "The next hop "+name+" is this server"))
+	case unproven:
+		t.give(failed("4.4.3", "The TLSA records of the hosts of "+name+" could not be looked up"))
+	case unnamed:
+		t.give(failed("4.7.5", "The MTA-STS policy of "+name+" names none of the mail exchangers that could be tried"))
 	case temporary:
 		t.give(failed("4.4.3", "The addresses of the hosts of "+name+" could not be looked up"))
 	case unsuited:
@@ -253,11 +301,15 @@ func (t *attempt) open(ctx context.Context) bool {
 	return ctx.Err() == nil && t.addrs < maxAddrs && t.sessions < maxSessions && t.j.any(answered)
 }
 
-func (t *attempt) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+func (t *attempt) lookup(ctx context.Context, host string) (resolve.Host, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr}, nil
+		return resolve.Host{Addrs: []netip.Addr{addr}}, nil
 	}
-	return t.a.o.Resolver.Addrs(ctx, host)
+	if t.a.o.DANE != nil {
+		return t.a.o.DANE.Host(ctx, host)
+	}
+	addrs, err := t.a.o.Resolver.Addrs(ctx, host)
+	return resolve.Host{Addrs: addrs}, err
 }
 
 var nat64 = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052

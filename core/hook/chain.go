@@ -161,6 +161,9 @@ func (k *Conversation) Ask(ctx context.Context, e *Event) Outcome {
 		if err == nil {
 			err = v.check(e.Stage)
 		}
+		if err == nil && (v.Action == Continue || v.Action == Accept) {
+			err = e.CloseBody()
+		}
 		if err != nil {
 			e.rollback()
 			m.close()

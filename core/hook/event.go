@@ -36,7 +36,8 @@ type Event struct {
 	Arg       string // validated text without control characters; at ehlo the name
 	Reason    string
 	undo      []func()
-	copied    bool // the recipients were, since the last keep or rollback: undoing takes the copy away
+	body      *NewBody // that the plugin is writing; nil: none
+	copied    bool     // the recipients were, since the last keep or rollback: undoing takes the copy away
 }
 
 // Session is a connection, for as long as it lasts.
@@ -61,6 +62,8 @@ type Content struct {
 	Edited   bool // the header section was changed by a plugin
 	Body     io.ReaderAt
 	BodySize int64
+	Replaced bool                  // the body is one that a plugin wrote
+	NewSpool func() (Spool, error) // message: for a body that replaces this one; nil: it cannot be replaced
 }
 
 // Size is the length of the content in octets.
@@ -332,12 +335,12 @@ func (e *Event) EditDelivery(f func(*Delivery) error) error {
 func (e *Event) onUndo(f func()) { e.undo = append(e.undo, f) }
 
 // keep makes the edits since the last keep or rollback lasting.
-func (e *Event) keep() { e.undo, e.copied = e.undo[:0], false }
+func (e *Event) keep() { e.undo, e.body, e.copied = e.undo[:0], nil, false }
 
 // rollback undoes them, the last first.
 func (e *Event) rollback() {
 	for i := len(e.undo) - 1; i >= 0; i-- {
 		e.undo[i]()
 	}
-	e.undo, e.copied = e.undo[:0], false
+	e.undo, e.body, e.copied = e.undo[:0], nil, false
 }

@@ -30,7 +30,8 @@
 //	                                             \--Remove--> gone
 //
 //	draft      c keys, unsynced. Not visible to anyone but its writer. Small
-//	           bodies live in memory only, until Commit.
+//	           bodies live in memory only, until Commit. A body that takes the
+//	           place of another is a draft of its own; the other is aborted.
 //	queued     m, e, d, n keys exist. Due finds it when its time has come.
 //	in flight  the same keys: being attempted is not persisted. A crash makes
 //	           it due again at its old time.

@@ -28,6 +28,7 @@ type content struct {
 	detach  bool // an empty line must stand between our field and the body
 	lines   gate.Lines
 	normal  bool        // bad line ends are corrected, not refused
+	bodies  []*newBody  // that plugins began to put in place of this one
 	refusal *mail.Reply // decided; what still comes is thrown away
 	by      string      // the plugin that refused
 }
@@ -51,10 +52,19 @@ func (s *session) newContent() (*content, error) {
 
 // abort forgets the draft.
 func (c *content) abort() {
+	c.abortBodies()
 	if d := c.draft; d != nil {
 		c.draft = nil
 		d.Abort()
 	}
+}
+
+// abortBodies forgets what plugins wrote and is not the message's body.
+func (c *content) abortBodies() {
+	for _, b := range c.bodies {
+		b.Abort()
+	}
+	c.bodies = nil
 }
 
 // receive reads a body, or a chunk of one, and returns the reply to it; none
@@ -250,7 +260,7 @@ func (s *session) settle(c *content) *mail.Reply {
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, tx.discard)
 		return accepted
 	}
-	c.seen.Body, c.seen.BodySize = c.draft, c.draft.Size()
+	c.seen.Body, c.seen.BodySize, c.seen.NewSpool = c.draft, c.draft.Size(), c.spool
 	o := s.ask(&hook.Event{Stage: hook.Message, Content: &c.seen})
 	by := o.Plugin
 	switch o.Action {
@@ -269,10 +279,8 @@ func (s *session) settle(c *content) *mail.Reply {
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, by)
 		return positive(o, accepted)
 	}
-	header := c.header
-	if c.seen.Edited {
-		header = c.seen.Header.Bytes()
-	}
+	header := c.replace(&tx.Envelope)
+	c.abortBodies()
 	id := c.draft.ID()
 	all := received(s.opts.Hostname, s.opts.Role == LMTP, id, &tx.Envelope, len(header)+2)
 	all = append(all, header...)

@@ -114,6 +114,13 @@ func (d *draft) Write(p []byte) (int, error) {
 }
 
 func (d *draft) ReadAt(p []byte, off int64) (int, error) {
+	if d.m.countOnly { // what matters is that something is there
+		p = p[:min(int64(len(p)), d.size-off)]
+		for i := range p {
+			p[i] = 'x'
+		}
+		return len(p), nil
+	}
 	return bytes.NewReader(d.body.Bytes()).ReadAt(p, off)
 }
 

@@ -329,5 +329,6 @@ const (
 	MaxScript      = 1 << 20
 	MaxEdits       = 256   // changes of fields, attributes and next hops
 	MaxRcptEdits   = 1_000 // changes of recipients
+	MaxBodyEdits   = 8_192 // calls of body_write and body_splice
 	MaxAttrs       = 1_000 // attributes in one scope, of all plugins
 )

@@ -47,19 +47,19 @@ var functions = [...]struct {
 	{"list_find", "iiii>i", "list, from, key, klen"},      // index of the first match at or after from, without regard to case
 	{"reply", "iiii>i", "code, enh, ptr, len"},            // the reply of this call's verdict; section 4
 	{"body_read", "Iii>i", "off, buf, cap"},               // octets of the body from off; the number read, 0 at the end
-	{"body_write", "ii>i", "ptr, len"},                    // not offered yet: E_UNSUPPORTED
-	{"body_splice", "II>i", "off, len"},                   // not offered yet: E_UNSUPPORTED
+	{"body_write", "ii>i", "ptr, len"},                    // append octets to the new body
+	{"body_splice", "II>i", "off, len"},                   // append octets of the old body from off to the new one; len -1: all that follow
 	{"attr_get", "iiiii>i", "scope, key, klen, buf, cap"}, // an attribute
 	{"attr_set", "iiiii>i", "scope, key, klen, ptr, len"}, // set an attribute
 	{"attr_del", "iii>i", "scope, key, klen"},             // delete an attribute; E_NOT_FOUND: it was not set
 	{"config", "iiii>i", "key, klen, buf, cap"},           // the configuration: klen 0 all of it as JSON, otherwise a member of the object: a string as its text, anything else as JSON
-	{"secret", "iiii>i", "name, nlen, buf, cap"},          // not offered yet: E_DENIED
+	{"secret", "iiii>i", "name, nlen, buf, cap"},          // a secret of the operator
 	{"log", "iii>i", "level, ptr, len"},                   // a line for the log: 0 debug, 1 info, 2 warning, 3 error
 	{"log_level", ">i", ""},                               // the lowest level that is kept
 	{"now_ms", ">I", ""},                                  // milliseconds since 1970
 	{"mono_ns", ">I", ""},                                 // nanoseconds of a clock that is never set
 	{"random", "ii>i", "buf, len"},                        // cryptographic random octets, at most 65536
-	{"metric_def", "iii>i", "kind, name, nlen"},           // not offered yet: E_UNSUPPORTED
-	{"metric_add", "iI>i", "id, value"},                   // not offered yet: E_UNSUPPORTED
+	{"metric_def", "iii>i", "kind, name, nlen"},           // the id of a series of metrics; in mta1_init
+	{"metric_add", "iI>i", "id, value"},                   // a sample
 	{"feature", "i>i", "id"},                              // 1: this server has it and the plugin is granted it; 0: no
 }

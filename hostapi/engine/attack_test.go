@@ -774,6 +774,58 @@ func feature(code string) []byte {
 	return m.Bytes()
 }
 
+// randomGuest is a valid module of random code, which calls functions of its own
+// and of the host, reads, writes, grows and branches.
+func randomGuest(rnd *rand.Rand) []byte {
+	m := wb.New()
+	log := m.Import(abi.Module, "log", wb.I32+wb.I32+wb.I32, wb.I32)
+	get := m.Import(abi.Module, "get", wb.I32+wb.I32+wb.I32, wb.I32)
+	depth := m.Global(wb.I32, true, wb.I32Const(0))
+	binary := []wb.Code{wb.I32Add, wb.I32Eq, wb.I32Ne, wb.I32DivS, "\x6b", "\x6c", "\x6d", "\x6e", "\x6f", "\x70", "\x71", "\x72", "\x73", "\x74", "\x75", "\x76", "\x77", "\x78"}
+	var value func(n int) wb.Code
+	value = func(n int) wb.Code {
+		if n <= 0 {
+			return wb.I32Const(int32(rnd.Uint32() >> rnd.IntN(32)))
+		}
+		switch rnd.IntN(12) {
+		case 0:
+			return wb.LocalGet(uint32(rnd.IntN(2)))
+		case 1:
+			return value(n-1) + wb.LocalTee(uint32(rnd.IntN(2)))
+		case 2:
+			return value(n-1) + "\x41\xff\xff\x03\x71" + wb.I32Load(uint32(rnd.IntN(64)))
+		case 3:
+			return value(n-1) + "\x41\xff\xff\x03\x71" + value(n-1) + wb.I32Store(uint32(rnd.IntN(64))) + value(n-1)
+		case 4:
+			return value(n-1) + value(n-1) + value(n-1) + wb.Call(get)
+		case 5:
+			return value(n-1) + wb.I32Const(int32(rnd.IntN(1024))) + wb.I32Const(int32(rnd.IntN(1024))) + wb.Call(log)
+		case 6:
+			return value(n-1) + wb.If(wb.I32, value(n-1), value(n-2))
+		case 7:
+			return wb.Loop(wb.None, wb.LocalGet(0)+wb.I32Const(1)+wb.I32Add+wb.LocalTee(0)+wb.I32Const(int32(rnd.IntN(2000)))+"\x49"+wb.BrIf(0)) + value(n-1)
+		case 8:
+			return wb.GlobalGet(depth) + value(n-1) + wb.GlobalSet(depth)
+		case 9:
+			return wb.I32Const(int32(rnd.IntN(3))) + wb.MemoryGrow
+		default:
+			return value(n-1) + value(n-1) + binary[rnd.IntN(len(binary))]
+		}
+	}
+	var last uint32
+	for n := range 1 + rnd.IntN(6) {
+		code := value(3 + rnd.IntN(5))
+		if n > 0 {
+			code += wb.I32Const(int32(rnd.IntN(9))) + wb.Call(last) + wb.I32Add
+		}
+		last = m.Func("", wb.I32, wb.I32, wb.I32, code)
+	}
+	m.Memory(1, wb.NoMax)
+	m.Func("mta1_init", wb.None, wb.I32, wb.None, wb.I32Const(0))
+	m.Func("mta1_on_rcpt", wb.None, wb.I32, wb.None, wb.I32Const(5)+wb.Call(last)+wb.I32Const(3)+"\x71")
+	return m.Bytes()
+}
+
 // TestRandomModules: random and mutated modules end in an error or in a plugin
 // that answers or fails, and leave nothing. WASMTA_ATTACKS says how many.
 func TestRandomModules(t *testing.T) {
@@ -783,10 +835,13 @@ func TestRandomModules(t *testing.T) {
 	for _, c := range misbehaviours() {
 		seeds = append(seeds, misbehaving(c.build))
 	}
+	for range 50 {
+		seeds = append(seeds, randomGuest(rnd))
+	}
 	run := func(n int) (loaded int) {
 		for range n {
 			wasm := slices.Clone(seeds[rnd.IntN(len(seeds))])
-			switch rnd.IntN(8) {
+			switch rnd.IntN(10) {
 			case 0: // noise behind a head
 				wasm = binary.LittleEndian.AppendUint64([]byte("\x00asm\x01\x00\x00\x00"), rnd.Uint64())
 				for range rnd.IntN(200) {
@@ -798,8 +853,10 @@ func TestRandomModules(t *testing.T) {
 			case 2: // a piece twice
 				at := rnd.IntN(len(wasm))
 				wasm = slices.Insert(wasm, at, wasm[at:min(len(wasm), at+rnd.IntN(32))]...)
+			case 3: // valid, and never seen before
+				wasm = randomGuest(rnd)
 			default:
-				for range 1 + rnd.IntN(4) {
+				for range 1 + rnd.IntN(3) {
 					wasm[8+rnd.IntN(len(wasm)-8)] = byte(rnd.Uint32())
 				}
 			}
@@ -841,4 +898,68 @@ func TestRandomModules(t *testing.T) {
 		t.Errorf("%d octets of guest memory are left", m)
 	}
 	t.Logf("%d of %d were loaded", loaded, n)
+}
+
+// TestWithoutAGrant has a module that tries, for all that needs a grant: the
+// content, the attributes and the memory of another plugin. Secrets of AUTH are
+// in TestPasswordsNeedAGrant; files and the environment in TestW10, addresses of
+// the network in TestW9.
+func TestWithoutAGrant(t *testing.T) {
+	content := func(stage hook.Stage) *hook.Event {
+		e := messageEvent("the secret\r\n")
+		e.Stage = stage
+		e.Tx.Attrs = mail.Attrs{"other/secret": []byte("x")}
+		e.Session.Attrs = mail.Attrs{"other/secret": []byte("x")}
+		return e
+	}
+	denied := int(abi.Denied)
+	for _, stage := range []hook.Stage{hook.Headers, hook.Message} {
+		s := newScript()
+		s.want(denied, "get", abi.RawHeaders, scriptOut, 1024)
+		s.want(denied, "get", abi.MsgID, scriptOut, 1024)
+		s.want(denied, "list_len", int(abi.ListHeader))
+		s.want(denied, "list_get", int(abi.ListHeader), 0, int(abi.HeaderValue), scriptOut, 1024)
+		s.want(denied, "list_find", int(abi.ListHeader), 0, "Subject")
+		s.want(denied, "list_insert", int(abi.ListHeader), 0, "X-A: b")
+		s.want(denied, "list_remove", int(abi.ListHeader), 0)
+		s.want(denied, "list_len", int(abi.ListReceived))
+		s.want(denied, "body_read", 0, scriptOut, 1024)
+		s.want(denied, "set", abi.MailFrom, "a@evil.example")
+		s.want(denied, "list_insert", int(abi.ListRcpt), -1, "spy@evil.example")
+		s.want(denied, "secret", "api_key", scriptOut, 64)
+		for scope := range 2 {
+			s.want(denied, "attr_get", scope, "other/secret", scriptOut, 64)
+		}
+		t.Run(stage.String(), func(t *testing.T) {
+			e := content(stage)
+			s.run(t, with(hostapi.Services{}), hostapi.Grant{}, e)
+			if to := e.Tx.Envelope.Recipients; len(to) != 1 || e.Content.Edited {
+				t.Errorf("changed all the same: %+v, header edited %v", to, e.Content.Edited)
+			}
+		})
+	}
+	// With headers it reads headers, and nothing more.
+	s := newScript()
+	s.want(denied, "body_read", 0, scriptOut, 1024)
+	s.want(denied, "list_insert", int(abi.ListHeader), 0, "X-A: b")
+	s.run(t, with(hostapi.Services{}), hostapi.Grant{Headers: hostapi.Read}, content(hook.Message))
+
+	// One key, two plugins: neither sees what the other keeps.
+	store := newState(t)
+	opt := withState(store)
+	e := newEngine(t, opt)
+	for n, name := range []string{"first", "second", "first"} {
+		s := newScript(abi.ModuleKV)
+		if n == 2 {
+			s.want(1, "kv.get", "key", scriptOut, 64)
+		} else {
+			s.want(int(abi.NotFound), "kv.get", "key", scriptOut, 64)
+			s.want(0, "kv.set", "key", "v", 0, 0)
+		}
+		s.on("rcpt", s.code+wb.I32Const(0))
+		p := load(t, e, hostapi.Spec{Name: name, Grant: hostapi.Grant{KV: hostapi.KVGrant{MB: 1}}}, s.finish())
+		if v, err := ask(t, p, rcptEvent()); err != nil || v.Action != hook.Continue {
+			t.Errorf("%s (%d): %v, %v", name, n, v.Reply, err)
+		}
+	}
 }

@@ -18,20 +18,23 @@ import (
 )
 
 // goGuest builds testdata/goguest once for all tests.
-var goGuest = sync.OnceValues(func() ([]byte, error) {
+var goGuest = sync.OnceValues(func() ([]byte, error) { return buildGo("goguest") })
+
+// buildGo builds the guest testdata/NAME.
+func buildGo(name string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "goguest")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "guest.wasm")
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-trimpath", "-o", file, "./testdata/goguest")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-trimpath", "-o", file, "./testdata/"+name)
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, &buildError{string(out), err}
 	}
 	return os.ReadFile(file)
-})
+}
 
 type buildError struct {
 	output string

@@ -110,9 +110,6 @@ func (p *Plugin) authorise() error {
 	if err != nil {
 		return err
 	}
-	if s.Grant.Body >= hostapi.Write {
-		return errors.New(`the grant body = "write" is not offered yet; write "read"`)
-	}
 	for _, a := range s.Grant.AttrsRead {
 		if owner, key, ok := strings.Cut(a, "/"); !ok || owner == "" || key == "" {
 			return fmt.Errorf("the grant attrs_read has %q; write \"plugin/key\" or \"plugin/*\"", a)

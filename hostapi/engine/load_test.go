@@ -71,7 +71,6 @@ func TestLoadNamesTheFailingStep(t *testing.T) {
 		"capability":        {engine.StepAuthorise, `"mta1_kv", which is not granted; add kv = { mb = 16 } to its [plugin.grant]`, plain(func(m *wb.Module) { m.Import("mta1_kv", "get", wb.I32+wb.I32+wb.I32+wb.I32, wb.I32) }), hostapi.Spec{}},
 		"name":              {engine.StepAuthorise, "name", plain(nil), hostapi.Spec{Name: "a/b"}},
 		"configuration":     {engine.StepAuthorise, "JSON object", plain(nil), hostapi.Spec{Config: []byte("[1]")}},
-		"body write":        {engine.StepAuthorise, "body", plain(nil), hostapi.Spec{Grant: hostapi.Grant{Body: hostapi.Write}}},
 		"attrs_read":        {engine.StepAuthorise, "attrs_read", plain(nil), hostapi.Spec{Grant: hostapi.Grant{AttrsRead: []string{"spf"}}}},
 		"invalid code":      {engine.StepCompile, "", plain(func(m *wb.Module) { m.Func("", wb.None, wb.I32, wb.None, wb.I64Const(1)) }), hostapi.Spec{}},
 		"reserved export":   {engine.StepCompile, "wasmta.", plain(func(m *wb.Module) { m.Func("wasmta.fuel", wb.None, wb.None, wb.None, "") }), hostapi.Spec{}},

@@ -208,6 +208,14 @@ func (p *Plugin) linkOptional(ctx context.Context) error {
 // Grant is what the plugin may do: what it asks for and the operator grants.
 func (p *Plugin) Grant() hostapi.Grant { return p.terms.grant }
 
+// Tick is the interval of the hook tick that the manifest asks for; 0: nothing.
+func (p *Plugin) Tick() time.Duration {
+	if m := p.terms.manifest; m != nil {
+		return m.TickInterval()
+	}
+	return 0
+}
+
 // OnError is what the manifest says of failures; false: nothing.
 func (p *Plugin) OnError() (hook.FailurePolicy, bool) {
 	if m := p.terms.manifest; m != nil && m.OnError != "" {

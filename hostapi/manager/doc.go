@@ -25,6 +25,8 @@
 //     younger than Bake, or if its verdicts are far from those of the generation
 //     that it follows, that one is put in force again. What is counted is in
 //     [Manager.List].
+//   - [Manager.Tick] asks the generations in force at the hook tick, never twice
+//     at a time. Without it, as in a check, nobody is asked.
 //   - At the first start a plugin that cannot be loaded does not stop the server and does not
 //     vanish: a placeholder fails in its stead at mail, rcpt and route, so that
 //     its on_error decides. It is loaded again with each later change.

@@ -19,6 +19,7 @@ type generation struct {
 
 	breaker  breaker
 	counters [hook.Tick + 1]counters
+	told     atomic.Bool // the log says that its hook tick and its interval do not fit
 	watched  atomic.Bool // it has not outlived its bake time, and may be rolled back
 
 	// Manager.mu guards what follows.

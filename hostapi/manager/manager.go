@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -57,11 +58,16 @@ type Options struct {
 	Bake         time.Duration // how long a new generation may be rolled back automatically; default 1 h
 	Poll         time.Duration // how often Watch looks; default 250 ms
 	Debounce     time.Duration // how long files must rest before Watch loads them; default 200 ms
+
+	Rand func() float64 // from 0 to 1, for the jitter of Tick; default math/rand/v2
 }
 
 func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Float64
 	}
 	for _, d := range []struct {
 		field *time.Duration
@@ -123,9 +129,10 @@ type Manager struct {
 
 	recalled atomic.Int32 // sets that are overdue
 
-	mu      sync.Mutex // guards what follows, and generation.sets; never held while a plugin runs
-	entries []entry    // as configured, in order
-	sets    []*set     // the current one and those still held
+	mu      sync.Mutex    // guards what follows, and generation.sets; never held while a plugin runs
+	entries []entry       // as configured, in order
+	sets    []*set        // the current one and those still held
+	moved   chan struct{} // closed with the next change of entries
 	closed  bool
 }
 
@@ -142,7 +149,7 @@ type entry struct {
 // New makes a manager with an empty chain. Call [Manager.Start] before mail is
 // taken.
 func New(o Options) *Manager {
-	m := &Manager{o: o.withDefaults(), started: time.Now(), change: make(chan struct{}, 1)}
+	m := &Manager{o: o.withDefaults(), started: time.Now(), change: make(chan struct{}, 1), moved: make(chan struct{})}
 	s := newSet(m, nil)
 	m.sets = []*set{s}
 	m.current.Store(s)
@@ -374,6 +381,8 @@ func (m *Manager) commit(next []entry) {
 		}
 	}
 	m.entries = next
+	close(m.moved)
+	m.moved = make(chan struct{})
 	m.sets = append(m.sets, s)
 	m.current.Store(s)
 	for _, g := range old.members {

@@ -81,9 +81,9 @@ func besides(path string, dir, built bool, hash string) (json.RawMessage, error)
 }
 
 // identity is what a generation is made of: two with the same identity answer
-// alike. Listeners and on_error belong to the chain.
+// alike. Listeners, on_error and the interval of tick belong to the chain.
 func identity(spec hostapi.Spec, module [32]byte) [32]byte {
-	spec.Module, spec.Listeners, spec.OnError, spec.OnErrorGiven, spec.Dev = "", nil, 0, false, false
+	spec.Module, spec.Listeners, spec.OnError, spec.OnErrorGiven, spec.Dev, spec.Tick = "", nil, 0, false, false, 0
 	config := sha256.Sum256(spec.Config)
 	spec.Config = nil
 	b, err := json.Marshal(struct {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -26,6 +27,8 @@ const MaxSize = 64 << 10
 const (
 	maxList = 256  // elements of one list
 	maxText = 1024 // octets of one text
+
+	maxTick = 7 * 24 * time.Hour // interval of the hook tick
 )
 
 // Manifest is what a plugin says of itself. The zero value of a field says
@@ -41,6 +44,7 @@ type Manifest struct {
 	OnError  string `json:"on_error,omitempty"`  // unless the operator says otherwise
 	MemoryMB int    `json:"memory_mb,omitempty"` // of one instance
 	CPUms    int    `json:"cpu_ms,omitempty"`    // of one hook call
+	Tick     string `json:"tick,omitempty"`      // "1m": the interval of the hook tick, unless the operator says otherwise
 
 	Capabilities Capabilities `json:"capabilities,omitzero"`
 	ConfigSchema *Schema      `json:"config_schema,omitempty"`
@@ -159,6 +163,14 @@ func (m *Manifest) check() error {
 	if m.MemoryMB < 0 || m.MemoryMB > 4096 {
 		return fmt.Errorf("memory_mb = %d: write 1 to 4096", m.MemoryMB)
 	}
+	if m.Tick != "" {
+		if d, err := time.ParseDuration(m.Tick); err != nil || d < time.Second || d > maxTick {
+			return fmt.Errorf("tick = %q: write an interval from \"1s\" to \"168h\", such as \"1m\"", m.Tick)
+		}
+		if !slices.Contains(m.Hooks, "on_tick") {
+			return fmt.Errorf("tick = %q, and hooks has no \"on_tick\"", m.Tick)
+		}
+	}
 	if m.CPUms < 0 || m.CPUms > 1<<20 {
 		return fmt.Errorf("cpu_ms = %d: write 1 to 1048576", m.CPUms)
 	}
@@ -261,6 +273,12 @@ func quoted(list []string, prefix string) string {
 		out[i] = strconv.Quote(prefix + s)
 	}
 	return strings.Join(out, ", ")
+}
+
+// TickInterval is the interval of the hook tick; 0: the manifest says nothing.
+func (m *Manifest) TickInterval() time.Duration {
+	d, _ := time.ParseDuration(m.Tick) // checked
+	return d
 }
 
 // CheckConfig checks a plugin's configuration, JSON or nothing, against the

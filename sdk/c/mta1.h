@@ -283,6 +283,7 @@ enum mta1_max {
   MTA1_MAX_SCRIPT = 1048576,
   MTA1_MAX_EDITS = 256,          /* changes of fields, attributes and next hops */
   MTA1_MAX_RCPT_EDITS = 1000,    /* changes of recipients */
+  MTA1_MAX_BODY_EDITS = 8192,    /* calls of body_write and body_splice */
   MTA1_MAX_ATTRS = 1000,         /* attributes in one scope, of all plugins */
   MTA1_MAX_DNS_CALLS = 30,       /* of query, prefetch and dnsbl for different questions */
   MTA1_MAX_DNS_IN_FLIGHT = 8,    /* of prefetch */
@@ -352,9 +353,9 @@ MTA1_IMPORT(mta1, list_find) int32_t mta1_host_list_find(int32_t list, int32_t f
 MTA1_IMPORT(mta1, reply) int32_t mta1_host_reply(int32_t code, int32_t enh, const void *ptr, uint32_t len);
 /* octets of the body from off; the number read, 0 at the end */
 MTA1_IMPORT(mta1, body_read) int32_t mta1_host_body_read(int64_t off, void *buf, uint32_t cap);
-/* not offered yet: E_UNSUPPORTED */
+/* append octets to the new body */
 MTA1_IMPORT(mta1, body_write) int32_t mta1_host_body_write(const void *ptr, uint32_t len);
-/* not offered yet: E_UNSUPPORTED */
+/* append octets of the old body from off to the new one; len -1: all that follow */
 MTA1_IMPORT(mta1, body_splice) int32_t mta1_host_body_splice(int64_t off, int64_t len);
 /* an attribute */
 MTA1_IMPORT(mta1, attr_get) int32_t mta1_host_attr_get(int32_t scope, const void *key, uint32_t klen, void *buf, uint32_t cap);
@@ -364,7 +365,7 @@ MTA1_IMPORT(mta1, attr_set) int32_t mta1_host_attr_set(int32_t scope, const void
 MTA1_IMPORT(mta1, attr_del) int32_t mta1_host_attr_del(int32_t scope, const void *key, uint32_t klen);
 /* the configuration: klen 0 all of it as JSON, otherwise a member of the object: a string as its text, anything else as JSON */
 MTA1_IMPORT(mta1, config) int32_t mta1_host_config(const void *key, uint32_t klen, void *buf, uint32_t cap);
-/* not offered yet: E_DENIED */
+/* a secret of the operator */
 MTA1_IMPORT(mta1, secret) int32_t mta1_host_secret(const void *name, uint32_t nlen, void *buf, uint32_t cap);
 /* a line for the log: 0 debug, 1 info, 2 warning, 3 error */
 MTA1_IMPORT(mta1, log) int32_t mta1_host_log(int32_t level, const void *ptr, uint32_t len);
@@ -376,9 +377,9 @@ MTA1_IMPORT(mta1, now_ms) int64_t mta1_host_now_ms(void);
 MTA1_IMPORT(mta1, mono_ns) int64_t mta1_host_mono_ns(void);
 /* cryptographic random octets, at most 65536 */
 MTA1_IMPORT(mta1, random) int32_t mta1_host_random(void *buf, uint32_t len);
-/* not offered yet: E_UNSUPPORTED */
+/* the id of a series of metrics; in mta1_init */
 MTA1_IMPORT(mta1, metric_def) int32_t mta1_host_metric_def(int32_t kind, const void *name, uint32_t nlen);
-/* not offered yet: E_UNSUPPORTED */
+/* a sample */
 MTA1_IMPORT(mta1, metric_add) int32_t mta1_host_metric_add(int32_t id, int64_t value);
 /* 1: this server has it and the plugin is granted it; 0: no */
 MTA1_IMPORT(mta1, feature) int32_t mta1_host_feature(int32_t id);

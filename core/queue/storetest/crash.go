@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"testing"
@@ -59,6 +60,9 @@ func life(f *fixture) {
 	f.after("writing a draft")
 	f.begin(f.body(600 << 10)).Abort()
 	f.after("abort")
+	f.replace(envelope("c@example.org", "x@example.net", "y@example.com"), 600<<10, 900_001)
+	f.replace(envelope("c@example.org", "x@example.net"), 600<<10, 100)
+	f.replace(envelope("c@example.org", "x@example.net"), 100, 600<<10)
 	f.update(large[0], func(it *queue.Item) { it.Held, it.Reason = true, "operator" })
 	f.settle(large[1], func(it *queue.Item) {
 		it.Recipients = it.Recipients[1:]
@@ -74,6 +78,34 @@ func life(f *fixture) {
 	if f.h.Reopen != nil {
 		open.Abort()
 		f.reopen()
+	}
+}
+
+// replace commits a message whose body took the place of another one while it
+// was received: of two drafts, the first is read, then aborted. Whenever the
+// power fails, there is the message with its new body, or nothing of it.
+func (f *fixture) replace(env mail.Envelope, was, is int) {
+	f.t.Helper()
+	old := f.begin(f.body(was))
+	body := f.body(is)
+	d := f.begin(body[:is/2])
+	if _, err := old.ReadAt(make([]byte, was), 0); err != nil && err != io.EOF {
+		f.t.Fatalf("read a draft while another is written: %v", err)
+	}
+	f.after("writing half of a new body")
+	write(f.t, d, body[is/2:])
+	f.after("writing a new body")
+	old.Abort()
+	f.after("aborting the old body")
+	opt := dueAt(start)
+	refs, err := d.Commit(ctx, env, testHeader, opt)
+	if err != nil {
+		f.t.Fatalf("commit: %v", err)
+	}
+	f.learn(refs, env, testHeader, body, opt)
+	f.after("commit of a new body")
+	for _, ref := range refs {
+		f.settle(ref, delivered)
 	}
 }
 

@@ -718,6 +718,10 @@ export namespace Max {
   // @ts-ignore: decorator
   @inline
   export const RCPT_EDITS: i32 = 1000;
+  /** calls of body_write and body_splice */
+  // @ts-ignore: decorator
+  @inline
+  export const BODY_EDITS: i32 = 8192;
   /** attributes in one scope, of all plugins */
   // @ts-ignore: decorator
   @inline
@@ -862,12 +866,12 @@ export declare function host_reply(code: i32, enh: i32, ptr: usize, len: i32): i
 @external("mta1", "body_read")
 export declare function host_body_read(off: i64, buf: usize, cap: i32): i32;
 
-/** not offered yet: E_UNSUPPORTED */
+/** append octets to the new body */
 // @ts-ignore: decorator
 @external("mta1", "body_write")
 export declare function host_body_write(ptr: usize, len: i32): i32;
 
-/** not offered yet: E_UNSUPPORTED */
+/** append octets of the old body from off to the new one; len -1: all that follow */
 // @ts-ignore: decorator
 @external("mta1", "body_splice")
 export declare function host_body_splice(off: i64, len: i64): i32;
@@ -892,7 +896,7 @@ export declare function host_attr_del(scope: i32, key: usize, klen: i32): i32;
 @external("mta1", "config")
 export declare function host_config(key: usize, klen: i32, buf: usize, cap: i32): i32;
 
-/** not offered yet: E_DENIED */
+/** a secret of the operator */
 // @ts-ignore: decorator
 @external("mta1", "secret")
 export declare function host_secret(name: usize, nlen: i32, buf: usize, cap: i32): i32;
@@ -922,12 +926,12 @@ export declare function host_mono_ns(): i64;
 @external("mta1", "random")
 export declare function host_random(buf: usize, len: i32): i32;
 
-/** not offered yet: E_UNSUPPORTED */
+/** the id of a series of metrics; in mta1_init */
 // @ts-ignore: decorator
 @external("mta1", "metric_def")
 export declare function host_metric_def(kind: i32, name: usize, nlen: i32): i32;
 
-/** not offered yet: E_UNSUPPORTED */
+/** a sample */
 // @ts-ignore: decorator
 @external("mta1", "metric_add")
 export declare function host_metric_add(id: i32, value: i64): i32;

@@ -20,6 +20,7 @@ type host struct {
 
 	reply                                   *reply
 	calls, lines, edits, rcpts, fields, add int
+	body                                    newBody
 	used                                    memoryCall
 	network
 }
@@ -71,6 +72,8 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 		return give(buf, "test")
 	case abi.HostVer:
 		return give(buf, "plugintest")
+	case abi.Script:
+		return giveOr(buf, h.p.o.Script)
 	}
 	set, ok := textFields[f]
 	if !ok {
@@ -699,10 +702,82 @@ func (h *host) BodyRead(off int64, buf []byte) int32 {
 	return int32(copy(buf, h.s.body[off:]))
 }
 
+// newBody is a body that the plugin writes.
+type newBody struct {
+	text           strings.Builder
+	begun, givenUp bool
+	edits          int
+}
+
+// BodyWrite is the function body_write.
+func (h *host) BodyWrite(data string) int32 { return h.append(data, abi.OK) }
+
+// BodySplice is the function body_splice.
+func (h *host) BodySplice(off, n int64) int32 {
+	size := int64(len(h.s.body))
+	if n == -1 && off >= 0 && off <= size {
+		n = size - off
+	}
+	if off < 0 || n < 0 || off > size || n > size-off {
+		return h.append("", abi.Invalid)
+	}
+	return h.append(h.s.body[off:off+n], abi.OK)
+}
+
+// append adds to the new body, unless fault says what is wrong with the
+// arguments.
+func (h *host) append(data string, fault abi.Code) int32 {
+	h.count()
+	b := &h.body
+	switch {
+	case !grants(h.p.o.Grant.Body, true):
+		return int32(abi.Denied)
+	case !h.at(hooks(message)) || !h.s.hasContent || b.givenUp:
+		return int32(abi.State)
+	}
+	b.begun = true
+	text := b.text.String() + data
+	switch b.edits++; {
+	case b.edits > abi.MaxBodyEdits:
+		fault = abi.Limit
+	case fault != abi.OK:
+	case !lines(strings.TrimSuffix(text, "\r")):
+		fault = abi.Invalid
+	case int64(len(h.s.view.rawHeader())+len(text)) > h.s.view.sizeLimit:
+		fault = abi.TooLarge
+	default:
+		b.text.WriteString(data)
+	}
+	b.givenUp = fault != abi.OK
+	return int32(fault)
+}
+
+// lines tells whether a text is one of SMTP: no NUL, and CR and LF only
+// together.
+func lines(text string) bool {
+	return !strings.ContainsAny(strings.ReplaceAll(text, "\r\n", ""), "\r\n\x00")
+}
+
+// keep makes the new body, if there is one, that of the message.
+func (b *newBody) keep(s *Session) error {
+	if !b.begun || b.givenUp {
+		return nil
+	}
+	text := b.text.String()
+	if !lines(text) {
+		return fmt.Errorf("the body that it wrote ends in the middle of a line end")
+	}
+	if text != "" && !strings.HasSuffix(text, "\r\n") {
+		text += "\r\n"
+	}
+	s.body = text
+	return nil
+}
+
 // attrs is where the attributes of a scope are; nil: not here.
 func (s *Session) attrs(scope abi.Scope) *map[string]string {
 	switch {
-	case scope == abi.ScopeSession && s.delivery == nil:
+	case scope == abi.ScopeSession && s.delivery == nil && !s.ticking:
 		return &s.view.attrs[scope]
 	case (scope == abi.ScopeTransaction || scope == abi.ScopeMessage) && s.inTx:
 		return &s.view.attrs[scope]
@@ -843,6 +918,8 @@ func (h *host) Feature(id int32) int32 {
 		ok = grants(g.Headers, true)
 	case abi.FeatureBodyRead:
 		ok = grants(g.Body, false)
+	case abi.FeatureBodyWrite:
+		ok = grants(g.Body, true)
 	case abi.FeatureDNS:
 		ok = h.p.o.DNS != nil
 	case abi.FeatureHTTP:

@@ -15,6 +15,7 @@ import (
 type Options struct {
 	Name   string // default "plugin"
 	Config string // [plugin.config] as a JSON object; default {}
+	Script string // the section mta1.script of the module, of a plugin that is an interpreter
 	Grant  Grant
 	Now    int64 // the clock, in milliseconds since 1970; default the year 2026
 
@@ -106,6 +107,9 @@ func (p *Plugin) Session() *Session {
 	}
 }
 
+// Tick plays the hook tick, which has neither session nor message.
+func (p *Plugin) Tick() Answer { return (&Session{p: p, ticking: true}).ask(tick) }
+
 // Session is one connection, with at most one transaction at a time.
 type Session struct {
 	ID, RemoteIP, LocalIP, Listener, PTR, Helo string
@@ -127,6 +131,7 @@ type Session struct {
 	detachedTx  bool
 	delivery    *Delivery
 	transaction int
+	ticking     bool // it is none
 }
 
 // Connect plays the hook connect.
@@ -271,6 +276,9 @@ func (s *Session) Header(name string) string {
 
 // RawHeader is the header section with its folds and the empty line.
 func (s *Session) RawHeader() string { return s.view.rawHeader() }
+
+// Body is the message's body as it stands.
+func (s *Session) Body() string { return s.body }
 
 // Attr is an attribute of the plugin, and whether it is set.
 func (s *Session) Attr(scope abi.Scope, key string) (string, bool) {
@@ -433,6 +441,9 @@ func (s *Session) ask(h hook) Answer {
 	err := protect(func() { verdict = guest.Call(a.Hook, call) })
 	if err == nil {
 		err = a.judge(h, verdict, call.reply)
+	}
+	if err == nil && !a.refused() {
+		err = call.body.keep(s)
 	}
 	if err != nil {
 		a.Action, a.Err = abi.Continue, err

@@ -19,13 +19,14 @@ import (
 	"github.com/wasmta/wasmta/sdk/go/onrcpt"
 	"github.com/wasmta/wasmta/sdk/go/onresult"
 	"github.com/wasmta/wasmta/sdk/go/onroute"
+	"github.com/wasmta/wasmta/sdk/go/ontick"
 	"github.com/wasmta/wasmta/sdk/go/plugintest"
 )
 
 type handler = func(*mta.Session) mta.Verdict
 
 // all is a grant of everything.
-var all = plugintest.Grant{Envelope: "write", Headers: "write", Body: "read", AttrsRead: []string{"other/*"}}
+var all = plugintest.Grant{Envelope: "write", Headers: "write", Body: "write", AttrsRead: []string{"other/*"}}
 
 func open(t *testing.T, o plugintest.Options) *plugintest.Session {
 	t.Helper()
@@ -317,5 +318,82 @@ func TestSimplePathsDoNotAllocate(t *testing.T) {
 	s.Mail("a@b.example").Want("continue")
 	if allocs > 2 { // the test's own host makes one map
 		t.Errorf("%v allocations", allocs)
+	}
+}
+
+func TestANewBody(t *testing.T) {
+	onmail.Handle(nil)
+	onrcpt.Handle(nil)
+	onheaders.Handle(func(s *mta.Session) mta.Verdict {
+		if err := s.Body().Append("x"); err != abi.State {
+			t.Errorf("at headers: %v", err)
+		}
+		return mta.Continue
+	})
+	const was = "first\r\nsecond\r\n"
+	for name, c := range map[string]struct {
+		f    func(b *mta.Body) error
+		want string
+		err  error
+	}{
+		"replace": {func(b *mta.Body) error { return b.Replace("new") }, "new\r\n", nil},
+		"append":  {func(b *mta.Body) error { return b.Append("-- \r\nfooter\r\n") }, was + "-- \r\nfooter\r\n", nil},
+		"prepend": {func(b *mta.Body) error { return b.Prepend("zeroth\r\n") }, "zeroth\r\n" + was, nil},
+		"empty":   {func(*mta.Body) error { return new(mta.NewBody).Copy(0, 0) }, "", nil},
+		"edits": {func(b *mta.Body) error {
+			return b.Edit(mta.Edit{Len: 5, Text: "1st"}, mta.Edit{Off: 5, Text: "!"}, mta.Edit{Off: 7, Len: 8})
+		}, "1st!\r\n", nil},
+		"overlap": {func(b *mta.Body) error {
+			return b.Edit(mta.Edit{Len: 5, Text: "1st"}, mta.Edit{Off: 4, Len: 1, Text: "!"})
+		}, was, abi.Invalid},
+		"bare LF":  {func(b *mta.Body) error { return b.Replace("a\nb\r\n") }, was, abi.Invalid},
+		"cut":      {func(b *mta.Body) error { return b.Edit(mta.Edit{Off: 5, Len: 1}) }, was, abi.Invalid},
+		"outside":  {func(b *mta.Body) error { return new(mta.NewBody).Copy(3, 100) }, was, abi.Invalid},
+		"too much": {func(b *mta.Body) error { return b.Replace(strings.Repeat("x", 51<<20)) }, was, abi.TooLarge},
+	} {
+		onmessage.Handle(func(s *mta.Session) mta.Verdict {
+			if err := c.f(s.Body()); err != c.err {
+				t.Errorf("%s: %v, want %v", name, err, c.err)
+			}
+			if text, err := io.ReadAll(s.Body()); err != nil || string(text) != was {
+				t.Errorf("%s: before the verdict %q, %v", name, text, err)
+			}
+			return mta.Continue
+		})
+		s := open(t, plugintest.Options{Grant: all})
+		s.Mail("")
+		s.Rcpt("a@b.example")
+		s.Message("Subject: x\r\n\r\n" + was).Want("continue")
+		if s.Body() != c.want {
+			t.Errorf("%s: %q, want %q", name, s.Body(), c.want)
+		}
+	}
+	onmessage.Handle(func(s *mta.Session) mta.Verdict {
+		mta.Must(s.Body().Replace("x\r"))
+		return mta.Continue
+	})
+	s := open(t, plugintest.Options{Grant: all})
+	s.Mail("")
+	s.Message("Subject: x\r\n\r\n" + was).Want("failed: the body that it wrote")
+}
+
+func TestTick(t *testing.T) {
+	ontick.Handle(func(s *mta.Session) mta.Verdict {
+		if err := s.SetAttr(mta.SessionScope, "k", "v"); err != abi.State {
+			t.Errorf("an attribute of no session: %v", err)
+		}
+		if s.RemoteIP() != "" {
+			t.Errorf("client %q", s.RemoteIP())
+		}
+		if _, err := s.KV().Incr("ticks", 1, 0); err != nil {
+			t.Error(err)
+		}
+		return mta.Continue
+	})
+	p := plugintest.New(t, plugintest.Options{KV: true})
+	p.Tick().Want("continue")
+	p.Tick().Want("continue")
+	if v, _ := p.Value("ticks"); v != "2" {
+		t.Errorf("%q ticks", v)
 	}
 }

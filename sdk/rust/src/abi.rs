@@ -424,6 +424,8 @@ pub mod max {
     pub const EDITS: usize = 256;
     /// changes of recipients
     pub const RCPT_EDITS: usize = 1000;
+    /// calls of body_write and body_splice
+    pub const BODY_EDITS: usize = 8192;
     /// attributes in one scope, of all plugins
     pub const ATTRS: usize = 1000;
     /// of query, prefetch and dnsbl for different questions
@@ -498,9 +500,9 @@ extern "C" {
     pub fn reply(code: i32, enh: i32, ptr: *const u8, len: usize) -> i32;
     /// octets of the body from off; the number read, 0 at the end
     pub fn body_read(off: i64, buf: *mut u8, cap: usize) -> i32;
-    /// not offered yet: E_UNSUPPORTED
+    /// append octets to the new body
     pub fn body_write(ptr: *const u8, len: usize) -> i32;
-    /// not offered yet: E_UNSUPPORTED
+    /// append octets of the old body from off to the new one; len -1: all that follow
     pub fn body_splice(off: i64, len: i64) -> i32;
     /// an attribute
     pub fn attr_get(scope: i32, key: *const u8, klen: usize, buf: *mut u8, cap: usize) -> i32;
@@ -510,7 +512,7 @@ extern "C" {
     pub fn attr_del(scope: i32, key: *const u8, klen: usize) -> i32;
     /// the configuration: klen 0 all of it as JSON, otherwise a member of the object: a string as its text, anything else as JSON
     pub fn config(key: *const u8, klen: usize, buf: *mut u8, cap: usize) -> i32;
-    /// not offered yet: E_DENIED
+    /// a secret of the operator
     pub fn secret(name: *const u8, nlen: usize, buf: *mut u8, cap: usize) -> i32;
     /// a line for the log: 0 debug, 1 info, 2 warning, 3 error
     pub fn log(level: i32, ptr: *const u8, len: usize) -> i32;
@@ -522,9 +524,9 @@ extern "C" {
     pub fn mono_ns() -> i64;
     /// cryptographic random octets, at most 65536
     pub fn random(buf: *mut u8, len: usize) -> i32;
-    /// not offered yet: E_UNSUPPORTED
+    /// the id of a series of metrics; in mta1_init
     pub fn metric_def(kind: i32, name: *const u8, nlen: usize) -> i32;
-    /// not offered yet: E_UNSUPPORTED
+    /// a sample
     pub fn metric_add(id: i32, value: i64) -> i32;
     /// 1: this server has it and the plugin is granted it; 0: no
     pub fn feature(id: i32) -> i32;

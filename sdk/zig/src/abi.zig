@@ -366,6 +366,8 @@ pub const Max = struct {
     pub const EDITS: usize = 256;
     /// changes of recipients
     pub const RCPT_EDITS: usize = 1000;
+    /// calls of body_write and body_splice
+    pub const BODY_EDITS: usize = 8192;
     /// attributes in one scope, of all plugins
     pub const ATTRS: usize = 1000;
     /// of query, prefetch and dnsbl for different questions
@@ -429,9 +431,9 @@ pub const host = struct {
     pub extern "mta1" fn reply(code: i32, enh: i32, ptr: [*]const u8, len: usize) i32;
     /// octets of the body from off; the number read, 0 at the end
     pub extern "mta1" fn body_read(off: i64, buf: [*]u8, cap: usize) i32;
-    /// not offered yet: E_UNSUPPORTED
+    /// append octets to the new body
     pub extern "mta1" fn body_write(ptr: [*]const u8, len: usize) i32;
-    /// not offered yet: E_UNSUPPORTED
+    /// append octets of the old body from off to the new one; len -1: all that follow
     pub extern "mta1" fn body_splice(off: i64, len: i64) i32;
     /// an attribute
     pub extern "mta1" fn attr_get(scope: i32, key: [*]const u8, klen: usize, buf: [*]u8, cap: usize) i32;
@@ -441,7 +443,7 @@ pub const host = struct {
     pub extern "mta1" fn attr_del(scope: i32, key: [*]const u8, klen: usize) i32;
     /// the configuration: klen 0 all of it as JSON, otherwise a member of the object: a string as its text, anything else as JSON
     pub extern "mta1" fn config(key: [*]const u8, klen: usize, buf: [*]u8, cap: usize) i32;
-    /// not offered yet: E_DENIED
+    /// a secret of the operator
     pub extern "mta1" fn secret(name: [*]const u8, nlen: usize, buf: [*]u8, cap: usize) i32;
     /// a line for the log: 0 debug, 1 info, 2 warning, 3 error
     pub extern "mta1" fn log(level: i32, ptr: [*]const u8, len: usize) i32;
@@ -453,9 +455,9 @@ pub const host = struct {
     pub extern "mta1" fn mono_ns() i64;
     /// cryptographic random octets, at most 65536
     pub extern "mta1" fn random(buf: [*]u8, len: usize) i32;
-    /// not offered yet: E_UNSUPPORTED
+    /// the id of a series of metrics; in mta1_init
     pub extern "mta1" fn metric_def(kind: i32, name: [*]const u8, nlen: usize) i32;
-    /// not offered yet: E_UNSUPPORTED
+    /// a sample
     pub extern "mta1" fn metric_add(id: i32, value: i64) i32;
     /// 1: this server has it and the plugin is granted it; 0: no
     pub extern "mta1" fn feature(id: i32) i32;

@@ -6,7 +6,7 @@ delete globalThis.host;
 
 const codes = {
   "-1": ["E_INVAL", "malformed"], "-2": ["E_NOT_FOUND", "there is no such thing"],
-  "-3": ["E_DENIED", "not granted; the configuration's [plugin.grant] decides"], "-4": ["E_STATE", "not in this hook"],
+  "-3": ["E_DENIED", "not granted; the configuration's [plugin.grant] decides"], "-4": ["E_STATE", "not possible in this hook"],
   "-5": ["E_LIMIT", "a quota is used up"], "-6": ["E_TIMEOUT", "the server could not answer in time"],
   "-7": ["E_UNSUPPORTED", "not supported"], "-8": ["E_UNAVAIL", "a temporary fault of the server"],
   "-9": ["E_CONFLICT", "changed meanwhile, or the field may occur once"], "-10": ["E_TOO_LARGE", "too large"],
@@ -139,12 +139,13 @@ class Body {
     for (let at = 0, b; (b = this.read(at, length)).length > 0; at += b.length) yield b;
   }
   text(limit = 1 << 20) {
-    let s = "";
     const all = new Uint8Array(Math.min(this.size, limit));
     let at = 0;
     for (let b; at < all.length && (b = this.read(at, all.length - at)).length > 0; at += b.length) all.set(b, at);
     return text(all.subarray(0, at));
   }
+  write(octets) { check(host.body_write(data(octets)), "write the body"); }
+  splice(offset, length) { check(host.body_splice(offset, length), "keep a part of the body"); }
 }
 
 class Attributes {

@@ -8,6 +8,7 @@ import (
 	quickjs "github.com/aperturerobotics/go-quickjs-wasi-reactor"
 
 	"github.com/wasmta/wasmta/hostapi/abi"
+	//lint:ignore ST1001 code in WebAssembly reads better without a package before each instruction
 	. "github.com/wasmta/wasmta/hostapi/engine/wasmbuild"
 )
 
@@ -211,4 +212,4 @@ func (l *linker) contract(imports map[string]bool) []primitive {
 }
 
 // unused are the functions of mta1 that the prelude does not call.
-var unused = []string{"body_write", "body_splice", "now_ms"}
+var unused = []string{"now_ms"}

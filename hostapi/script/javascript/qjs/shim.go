@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/wasmta/wasmta/hostapi/abi"
+	//lint:ignore ST1001 code in WebAssembly reads better without a package before each instruction
 	. "github.com/wasmta/wasmta/hostapi/engine/wasmbuild"
 )
 
@@ -117,7 +118,7 @@ func shape(name string, sig abi.Signature, params []string) primitive {
 		case params[i] == "buf" && next == "len":
 			p.args, p.out = append(p.args, argBuf), outFill
 			i++
-		case sig[i] == 'i' && (next == "len" || strings.HasSuffix(next, "len") && len(next) == 4):
+		case sig[i] == 'i' && strings.HasSuffix(next, "len"):
 			p.args = append(p.args, argBytes)
 			i++
 		case sig[i] == 'I':

@@ -24,6 +24,8 @@ type Host interface {
 	ListFind(l abi.List, from int32, key string) int32
 	Reply(code, enhanced int32, text string) int32
 	BodyRead(off int64, buf []byte) int32
+	BodyWrite(data string) int32
+	BodySplice(off, n int64) int32
 	AttrGet(s abi.Scope, key string, buf []byte) int32
 	AttrSet(s abi.Scope, key, value string) int32
 	AttrDel(s abi.Scope, key string) int32
@@ -112,6 +114,9 @@ func SetNum(f abi.Field, value int64) int32    { return host().SetNum(f, value) 
 func ListLen(l abi.List) int32                 { return host().ListLen(l) }
 func ListRemove(l abi.List, i int32) int32     { return host().ListRemove(l, i) }
 func BodyRead(off int64, buf []byte) int32     { return host().BodyRead(off, buf) }
+func BodyWrite(data []byte) int32              { return host().BodyWrite(string(data)) }
+func BodyWriteString(data string) int32        { return host().BodyWrite(data) }
+func BodySplice(off, n int64) int32            { return host().BodySplice(off, n) }
 func Config(key string, buf []byte) int32      { return host().Config(key, buf) }
 func Log(level int32, text string) int32       { return host().Log(level, text) }
 func LogLevel() int32                          { return host().LogLevel() }

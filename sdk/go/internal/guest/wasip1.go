@@ -58,6 +58,17 @@ func reply(code, enhanced int32, text string) int32
 //go:noescape
 func bodyRead(off int64, buf unsafe.Pointer, n int32) int32
 
+//go:wasmimport mta1 body_write
+//go:noescape
+func bodyWrite(p unsafe.Pointer, n int32) int32
+
+//go:wasmimport mta1 body_write
+//go:noescape
+func bodyWriteString(text string) int32
+
+//go:wasmimport mta1 body_splice
+func bodySplice(off, n int64) int32
+
 //go:wasmimport mta1 attr_get
 //go:noescape
 func attrGet(scope int32, key string, buf unsafe.Pointer, n int32) int32
@@ -139,6 +150,15 @@ func Reply(code, enhanced int32, text string) int32 { return reply(code, enhance
 
 // BodyRead reads the body at off into buf; 0 at its end.
 func BodyRead(off int64, buf []byte) int32 { p, n := ptr(buf); return bodyRead(off, p, n) }
+
+// BodyWrite appends to the new body.
+func BodyWrite(b []byte) int32 { p, n := ptr(b); return bodyWrite(p, n) }
+
+// BodyWriteString appends to the new body.
+func BodyWriteString(text string) int32 { return bodyWriteString(text) }
+
+// BodySplice appends n octets of the body from off to the new one.
+func BodySplice(off, n int64) int32 { return bodySplice(off, n) }
 
 // AttrGet reads an attribute into buf.
 func AttrGet(s abi.Scope, key string, buf []byte) int32 {

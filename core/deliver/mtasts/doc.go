@@ -1,0 +1,15 @@
+// Package mtasts finds and keeps the policies of SMTP MTA Strict Transport Security (RFC 8461): what a domain says about
+// the names of its mail exchangers and about TLS with them.
+//
+// What it promises:
+//
+//   - [Cache.Policy] never waits for more than one look-up and one fetch, bounded by [FetchTime], and equal questions at
+//     the same time are one.
+//   - A policy that was fetched is in force for its max_age, whatever the DNS or the policy host say or do not say
+//     meanwhile; only a policy fetched later replaces it. It outlives a restart.
+//   - What a policy host sends is bounded by [MaxPolicy], comes over HTTPS from mta-sts.DOMAIN with a certificate for that
+//     name, and no redirect is followed. A policy that cannot be understood whole is none.
+//   - A failure to fetch is not asked about again for [RetryTime].
+//
+// The package looks nothing else up and connects to no mail exchanger: package deliver asks [Policy.Match].
+package mtasts
