@@ -236,6 +236,8 @@ func TestRefused(t *testing.T) {
 		{"export function onRcpt() {}\nconst all = []; for (;;) all.push(new Uint8Array(1 << 20));", "out of memory"},
 		{"export function onRcpt() {}\n" + strings.Repeat("(", 20000) + "1" + strings.Repeat(")", 20000), "nest too deep"},
 		{"export function onRcpt() {}\nJSON.parse('['.repeat(100000));", "nest too deep"},
+		{"export function onRcpt() {}\neval('{'.repeat(2000) + '}'.repeat(2000));", "the stack of the JavaScript engine is used up"},
+		{"export function onRcpt() {}\nlet a = []; for (let i = 0; i < 3000; i++) a = [a]; String(a);", "RangeError: Maximum call stack size exceeded"},
 		{"export function onRcpt() {}\nthrow { toString() { throw 1; }, toJSON() { throw 2; } };", "init"},
 		{"export function onRcpt() {}\nexport function onSelftest() { throw new Error('it does not work'); }", "it does not work"},
 	} {
