@@ -125,3 +125,21 @@ func TestReadme(t *testing.T) {
 	guesttest.Want(t, k.Ask(t.Context(), guesttest.Event(hook.Rcpt, "nobody")), "reject 550 5.1.1 there is no such mailbox")
 	guesttest.Want(t, k.Ask(t.Context(), guesttest.Event(hook.Rcpt, "ann")), "continue")
 }
+
+// The other examples of the README compile.
+func TestExamplesOfTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, code := range regexp.MustCompile("(?s)```(cp*)\n(.*?)```").FindAllSubmatch(readme, -1) {
+		text, args := string(code[2]), []string{"-x", "c"}
+		switch {
+		case string(code[1]) == "cpp":
+			args = []string{"-x", "c++"}
+		case i > 0:
+			text = "#include \"mta1.h\"\nMTA1_INIT { return 0; }\n" + text
+		}
+		policy(t, text, args...)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/wasmta/wasmta/sdk/internal/exercise"
@@ -99,6 +100,10 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, code := range regexp.MustCompile("(?s)```zig\n(const mta.*?)```").FindAllSubmatch(readme, -1) {
-		exercise.Honest(t, policy(t, string(code[1]), "ReleaseSmall"))
+		var modules []string
+		if strings.Contains(string(code[1]), "mta.kv") {
+			modules = []string{"mta1_dns", "mta1_http", "mta1_kv"}
+		}
+		exercise.Honest(t, policy(t, string(code[1]), "ReleaseSmall"), modules...)
 	}
 }
