@@ -254,6 +254,18 @@ func TestSMTPShowsEdits(t *testing.T) {
 	}
 }
 
+// The configuration is that of the project, unless another one is given.
+func TestSMTPConfig(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "p")
+	command(t, exOK, "plugin", "new", "--lang", "wat", dir)
+	addr, out := serveOne(t, "--config", `{"domain": "other.example"}`, "--count", "1", dir)
+	command(t, exUnavailable, "send", "--server", addr, "--from", "a@example.com", "--to", "b@other.example", os.DevNull)
+	command(t, exOK, "send", "--server", addr, "--from", "a@example.com", "--to", "b@spam.example", os.DevNull)
+	out.wait(t, `rcpt <b@other\.example>: reject 550 5\.7\.1`)
+	out.wait(t, `rcpt <b@spam\.example>: continue`)
+	out.wait(t, `=== end of message 1`) // and with it the command
+}
+
 // What fuzz finds, test plays.
 func TestFuzzFindsAndTestPlays(t *testing.T) {
 	dir := t.TempDir()
