@@ -97,8 +97,7 @@ func scenarioError(err error) error {
 	if errors.As(err, &known) {
 		return err
 	}
-	// Each has its place, which an editor finds at the beginning of the line.
-	return exit{exDataErr, errors.New("scenario:\n" + err.Error())}
+	return exit{exDataErr, err}
 }
 
 // loadError is why a plugin did not load.

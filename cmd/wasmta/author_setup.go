@@ -34,7 +34,7 @@ func (s *setup) load(p *project) (*config.Config, error) {
 	}
 	switch {
 	case file == "":
-	case strings.HasPrefix(strings.TrimSpace(file), "{"):
+	case strings.IndexAny(strings.TrimSpace(file), "{[") == 0:
 		if err := decodeObject([]byte(file), &plugin.Config); err != nil {
 			return nil, exitf(exUsage, "--config: %w", err)
 		}
@@ -56,7 +56,8 @@ func (s *setup) load(p *project) (*config.Config, error) {
 		}
 	}
 	if len(s.Grant) > 0 {
-		text := "hostname = \"localhost\"\n[[plugin]]\nname = \"plugin\"\nmodule = \"plugin.wasm\"\n[plugin.grant]\n"
+		// The rest is what a configuration must have.
+		text := "hostname = \"localhost\"\ndata_dir = \".\"\n[[listener]]\nname = \"mx\"\nrole = \"mx\"\naddress = \"127.0.0.1:2525\"\ntls = \"none\"\n[[plugin]]\nname = \"plugin\"\nmodule = \"plugin.wasm\"\n[plugin.grant]\n"
 		granted, err := config.Parse([]byte(text+strings.Join(s.Grant, "\n")+"\n"), "--grant", ".")
 		if err == nil && len(granted.Plugins) != 1 {
 			err = errors.New("a grant is one line")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/hostapi"
+	"github.com/wasmta/wasmta/hostapi/harness"
 )
 
 func main() {
@@ -89,7 +90,8 @@ func (e *env) run(args []string) int {
 	}
 	prefix := "wasmta: "
 	var place *config.Error
-	if errors.As(err, &place) {
+	var step *harness.Error
+	if errors.As(err, &place) || errors.As(err, &step) {
 		prefix = "" // file:line:column stands first, for editors
 	}
 	fmt.Fprintln(e.err, prefix+err.Error())

@@ -899,3 +899,67 @@ func TestRandomModules(t *testing.T) {
 	}
 	t.Logf("%d of %d were loaded", loaded, n)
 }
+
+// TestWithoutAGrant has a module that tries, for all that needs a grant: the
+// content, the attributes and the memory of another plugin. Secrets of AUTH are
+// in TestPasswordsNeedAGrant; files and the environment in TestW10, addresses of
+// the network in TestW9.
+func TestWithoutAGrant(t *testing.T) {
+	content := func(stage hook.Stage) *hook.Event {
+		e := messageEvent("the secret\r\n")
+		e.Stage = stage
+		e.Tx.Attrs = mail.Attrs{"other/secret": []byte("x")}
+		e.Session.Attrs = mail.Attrs{"other/secret": []byte("x")}
+		return e
+	}
+	denied := int(abi.Denied)
+	for _, stage := range []hook.Stage{hook.Headers, hook.Message} {
+		s := newScript()
+		s.want(denied, "get", abi.RawHeaders, scriptOut, 1024)
+		s.want(denied, "get", abi.MsgID, scriptOut, 1024)
+		s.want(denied, "list_len", int(abi.ListHeader))
+		s.want(denied, "list_get", int(abi.ListHeader), 0, int(abi.HeaderValue), scriptOut, 1024)
+		s.want(denied, "list_find", int(abi.ListHeader), 0, "Subject")
+		s.want(denied, "list_insert", int(abi.ListHeader), 0, "X-A: b")
+		s.want(denied, "list_remove", int(abi.ListHeader), 0)
+		s.want(denied, "list_len", int(abi.ListReceived))
+		s.want(denied, "body_read", 0, scriptOut, 1024)
+		s.want(denied, "set", abi.MailFrom, "a@evil.example")
+		s.want(denied, "list_insert", int(abi.ListRcpt), -1, "spy@evil.example")
+		s.want(denied, "secret", "api_key", scriptOut, 64)
+		for scope := range 2 {
+			s.want(denied, "attr_get", scope, "other/secret", scriptOut, 64)
+		}
+		t.Run(stage.String(), func(t *testing.T) {
+			e := content(stage)
+			s.run(t, with(hostapi.Services{}), hostapi.Grant{}, e)
+			if to := e.Tx.Envelope.Recipients; len(to) != 1 || e.Content.Edited {
+				t.Errorf("changed all the same: %+v, header edited %v", to, e.Content.Edited)
+			}
+		})
+	}
+	// With headers it reads headers, and nothing more.
+	s := newScript()
+	s.want(denied, "body_read", 0, scriptOut, 1024)
+	s.want(denied, "list_insert", int(abi.ListHeader), 0, "X-A: b")
+	s.run(t, with(hostapi.Services{}), hostapi.Grant{Headers: hostapi.Read}, content(hook.Message))
+
+	// One key, two plugins: neither sees what the other keeps.
+	store := newState(t)
+	opt := withState(store)
+	e := newEngine(t, opt)
+	for n, name := range []string{"first", "second", "first"} {
+		s := newScript(abi.ModuleKV)
+		if n == 2 {
+			s.want(1, "kv.get", "key", scriptOut, 64)
+		} else {
+			s.want(int(abi.NotFound), "kv.get", "key", scriptOut, 64)
+			s.want(0, "kv.set", "key", "v", 0, 0)
+		}
+		s.on("rcpt", s.code+wb.I32Const(0))
+		p := load(t, e, hostapi.Spec{Name: name, Grant: hostapi.Grant{KV: hostapi.KVGrant{MB: 1}}}, s.finish())
+		if v, err := ask(t, p, rcptEvent()); err != nil || v.Action != hook.Continue {
+			t.Errorf("%s (%d): %v, %v", name, n, v.Reply, err)
+		}
+	}
+}

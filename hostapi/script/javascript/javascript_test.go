@@ -447,6 +447,32 @@ func TestSizeAndName(t *testing.T) {
 	}
 }
 
+// The least memory that the documentation promises, and what takes more than
+// there is.
+func TestMemory(t *testing.T) {
+	s := newServer(t)
+	const policy = `
+import { crypto, dns, event, http, kv, table } from "mta";
+const kept = [];
+export function onRcpt(s) {
+	if (s.rcpt.local === "more") for (;;) kept.push("x".repeat(100000) + kept.length);
+	return s.accept();
+}`
+	grant := hostapi.Grant{KV: hostapi.KVGrant{MB: 1}, DNS: hostapi.DNSGrant{Zones: []string{"*"}}, Tables: []string{"t"}, Events: []string{"*"},
+		HTTP: []hostapi.HTTPGrant{{URL: "https://a.example/", Methods: []string{"GET"}}}}
+	p, err := s.load(policy, hostapi.Spec{Grant: grant, Limits: hostapi.Limits{MemoryMB: 2, CPU: time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, failures := s.session(p)
+	want(t, ask(t, k, "fine"), "accept")
+	want(t, ask(t, k, "more"), "defer after a failure")
+	if len(*failures) != 1 || !strings.Contains((*failures)[0].Error(), "out of memory") {
+		t.Errorf("%v", *failures)
+	}
+	want(t, ask(t, k, "fine"), "accept")
+}
+
 func TestContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -72,10 +72,10 @@ func (s *scanner) export(out scanned) {
 		}
 	case "{":
 		names, from := s.clause()
-		for original, name := range names {
-			out.exports[name] = true
+		for _, n := range names {
+			out.exports[n.as] = true
 			if from == Specifier {
-				out.imports[original] = true
+				out.imports[n.original] = true
 			}
 		}
 	}
@@ -96,8 +96,8 @@ func (s *scanner) imported(out scanned, spaces map[string]bool) {
 		switch {
 		case t.text == "{":
 			if names, from := s.clause(); from == Specifier {
-				for original := range names {
-					out.imports[original] = true
+				for _, n := range names {
+					out.imports[n.original] = true
 				}
 			}
 			return
@@ -116,9 +116,11 @@ func (s *scanner) imported(out scanned, spaces map[string]bool) {
 	}
 }
 
+// renamed is "original as as", or original as itself.
+type renamed struct{ original, as string }
+
 // clause reads the names up to a closing brace, and where they come from.
-func (s *scanner) clause() (names map[string]string, from string) {
-	names = map[string]string{}
+func (s *scanner) clause() (names []renamed, from string) {
 	for t := s.next(); t.text != "}"; {
 		if t.kind == end {
 			return names, ""
@@ -129,7 +131,7 @@ func (s *scanner) clause() (names map[string]string, from string) {
 			t = s.next()
 		}
 		if original.kind == word && name.kind == word {
-			names[original.text] = name.text
+			names = append(names, renamed{original.text, name.text})
 		}
 		if t.text == "," {
 			t = s.next()

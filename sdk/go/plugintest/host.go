@@ -72,6 +72,8 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 		return give(buf, "test")
 	case abi.HostVer:
 		return give(buf, "plugintest")
+	case abi.Script:
+		return giveOr(buf, h.p.o.Script)
 	}
 	set, ok := textFields[f]
 	if !ok {

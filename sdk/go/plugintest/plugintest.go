@@ -15,6 +15,7 @@ import (
 type Options struct {
 	Name   string // default "plugin"
 	Config string // [plugin.config] as a JSON object; default {}
+	Script string // the section mta1.script of the module, of a plugin that is an interpreter
 	Grant  Grant
 	Now    int64 // the clock, in milliseconds since 1970; default the year 2026
 

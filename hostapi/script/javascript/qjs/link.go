@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	//lint:ignore ST1001 code in WebAssembly reads better without a package before each instruction
 	. "github.com/wasmta/wasmta/hostapi/engine/wasmbuild"
 )
 

@@ -8,6 +8,7 @@ import (
 	quickjs "github.com/aperturerobotics/go-quickjs-wasi-reactor"
 
 	"github.com/wasmta/wasmta/hostapi/abi"
+	//lint:ignore ST1001 code in WebAssembly reads better without a package before each instruction
 	. "github.com/wasmta/wasmta/hostapi/engine/wasmbuild"
 )
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/wasmta/wasmta/hostapi/abi"
+	//lint:ignore ST1001 code in WebAssembly reads better without a package before each instruction
 	. "github.com/wasmta/wasmta/hostapi/engine/wasmbuild"
 )
 

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/sdk/go/mta"
 )
 
@@ -26,6 +27,15 @@ func prepareHeap() {
 	garbage = nil
 	debug.SetGCPercent(gcPercent)
 	runtime.GC()
+}
+
+//go:wasmexport mta1_on_selftest
+func selftest() int32 {
+	if err := vm.selftest(); err != nil {
+		mta.Log(mta.Error, err.Error())
+		return int32(abi.Invalid)
+	}
+	return 0
 }
 
 // fail ends the instance, so that the plugin's on_error is the verdict.

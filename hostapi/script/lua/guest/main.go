@@ -30,8 +30,8 @@ import (
 	"github.com/wasmta/wasmta/sdk/go/ontls"
 )
 
-// The stacks of Lua begin small and grow: what an instance begins with is copied
-// for each session.
+// The stacks of Lua begin small, for what an instance begins with is copied for
+// each session.
 const (
 	callDepth    = 200     // calls of Lua functions within each other
 	registrySize = 1 << 10 // values on Lua's stack, at first
@@ -79,8 +79,7 @@ func start(c *mta.Config) error {
 	words := scan.Script(source)
 	vm = &interpreter{
 		LState: lua.NewState(lua.Options{
-			SkipOpenLibs: true, MinimizeStackMemory: true,
-			CallStackSize: callDepth, RegistrySize: registrySize, RegistryMaxSize: registryMax,
+			SkipOpenLibs: true, CallStackSize: callDepth, RegistrySize: registrySize, RegistryMaxSize: registryMax,
 		}),
 		name:  name,
 		hooks: map[string]*lua.LFunction{},
@@ -194,18 +193,16 @@ func (l *interpreter) call(stage string) mta.Verdict {
 
 // selftest calls the script's on_selftest, which fails by an error or by
 // returning false.
-//
-//go:wasmexport mta1_on_selftest
-func selftest() int32 {
-	err := vm.run(vm.hooks["selftest"], nil, 1)
-	if err == nil {
-		if vm.Get(-1) != lua.LFalse {
-			return 0
-		}
-		err = fmt.Errorf("%s: %s returned false", vm.name, scan.Selftest)
+func (l *interpreter) selftest() error {
+	if err := l.run(l.hooks["selftest"], nil, 1); err != nil {
+		return err
 	}
-	mta.Log(mta.Error, err.Error())
-	return int32(abi.Invalid)
+	result := l.Get(-1)
+	l.Pop(1)
+	if result == lua.LFalse {
+		return fmt.Errorf("%s: %s returned false", l.name, scan.Selftest)
+	}
+	return nil
 }
 
 // explain makes one line of an error of Lua: "policy.lua:3: what went wrong".

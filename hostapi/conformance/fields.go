@@ -1,0 +1,90 @@
+package conformance
+
+import "github.com/wasmta/wasmta/hostapi/abi"
+
+// field is one row of the contract's table of fields (section 6): a test
+// compares them.
+type field struct {
+	id            abi.Field
+	name          string
+	number        bool   // kind n
+	readAt, setAt string // as the contract writes it
+	right         string // the line of the grant that reading needs; empty: none
+	offered       byte   // 'y'; 'r' can be read only; 'n' not at all yet
+}
+
+var fields = []field{
+	{0x0101, "REMOTE_IP", false, "all", "", "", 'y'},
+	{0x0102, "REMOTE_PORT", true, "all", "", "", 'y'},
+	{0x0103, "LOCAL_IP", false, "all", "", "", 'y'},
+	{0x0104, "LOCAL_PORT", true, "all", "", "", 'y'},
+	{0x0105, "LISTENER", false, "all", "", "", 'y'},
+	{0x0106, "PTR_NAME", false, "all", "", "", 'y'},
+	{0x0107, "SESSION_ID", false, "all", "", "", 'y'},
+	{0x0108, "CONN_COUNT_IP", true, "session", "", "", 'n'},
+	{0x0109, "PROXY_IP", false, "session", "", "", 'n'},
+	{0x010a, "BANNER", false, "connect", "connect", "", 'y'},
+	{0x0201, "HELO", false, "all", "", "", 'y'},
+	{0x0202, "ESMTP", true, "all", "", "", 'y'},
+	{0x0203, "TLS", true, "all", "", "", 'y'},
+	{0x0204, "TLS_VERSION", true, "all", "", "", 'y'},
+	{0x0205, "TLS_CIPHER", false, "all", "", "", 'y'},
+	{0x0206, "TLS_SNI", false, "all", "", "", 'y'},
+	{0x0207, "CLIENT_CERT_FP", false, "all", "", "", 'y'},
+	{0x0208, "EXTENSIONS", false, "ehlo", "ehlo", "", 'y'},
+	{0x0301, "AUTH_MECH", false, "all", "", "", 'n'},
+	{0x0302, "AUTH_USER", false, "all", "", "", 'y'},
+	{0x0303, "AUTH_PASS", false, "auth", "", "auth_password", 'n'},
+	{0x0304, "AUTH_ID", false, "all", "auth", "", 'r'},
+	{0x0401, "TX_ID", false, "transaction", "", "", 'y'},
+	{0x0402, "MAIL_FROM", false, "transaction", "mail, rcpt, data, headers, message", "", 'y'},
+	{0x0403, "MAIL_SIZE", true, "transaction", "", "", 'y'},
+	{0x0404, "MAIL_BODY", true, "transaction", "", "", 'y'},
+	{0x0405, "SMTPUTF8", true, "transaction", "", "", 'y'},
+	{0x0406, "REQUIRETLS", true, "transaction", "", "", 'y'},
+	{0x0407, "DSN_RET", true, "transaction", "", "", 'y'},
+	{0x0408, "DSN_ENVID", false, "transaction", "", "", 'y'},
+	{0x0409, "RCPT_COUNT", true, "transaction", "", "", 'y'},
+	{0x040a, "CUR_RCPT", true, "rcpt", "", "", 'y'},
+	{0x040b, "SIZE_LIMIT", true, "mail, rcpt, data, headers, message", "data", "", 'y'},
+	{0x040c, "VERB", false, "ehlo, auth, command", "", "", 'y'},
+	{0x040d, "ARGUMENT", false, "ehlo, auth, command", "", "", 'y'},
+	{0x040e, "REASON", false, "reset, close", "", "", 'y'},
+	{0x0501, "MSG_SIZE", true, "content", "", "", 'y'},
+	{0x0502, "BODY_SIZE", true, "content", "", "", 'y'},
+	{0x0503, "RAW_HEADERS", false, "header", "", "headers=read", 'y'},
+	{0x0504, "HEADER_COUNT", true, "header", "", "", 'y'},
+	{0x0505, "RECEIVED_COUNT", true, "header", "", "", 'y'},
+	{0x0506, "MSG_ID", false, "header", "", "headers=read", 'y'},
+	{0x0507, "TENANT", false, "transaction", "", "", 'n'},
+	{0x0508, "SPF_RESULT", false, "transaction", "", "", 'n'},
+	{0x0509, "DKIM_RESULT", false, "transaction", "", "", 'n'},
+	{0x050a, "DMARC_RESULT", false, "transaction", "", "", 'n'},
+	{0x050b, "ARC_RESULT", false, "transaction", "", "", 'n'},
+	{0x0601, "QUEUE_ID", false, "delivery", "", "", 'y'},
+	{0x0602, "DOMAIN", false, "delivery", "", "", 'y'},
+	{0x0603, "ATTEMPT", true, "delivery", "", "", 'y'},
+	{0x0604, "FIRST_QUEUED", true, "delivery", "", "", 'y'},
+	{0x0605, "LAST_CODE", true, "delivery", "", "", 'y'},
+	{0x0606, "LAST_TEXT", false, "delivery", "", "", 'y'},
+	{0x0607, "LAST_MX", false, "delivery", "", "", 'y'},
+	{0x0608, "NEXT_RETRY", true, "delivery", "route, attempt, result", "", 'y'},
+	{0x0609, "EXPIRE", true, "delivery", "route, attempt, result", "", 'y'},
+	{0x060a, "PRIORITY", true, "delivery", "route, attempt, result", "", 'y'},
+	{0x060b, "POOL", false, "delivery", "route, attempt, result", "", 'n'},
+	{0x060c, "TLS_POLICY", true, "delivery", "route, attempt", "", 'y'},
+	{0x060d, "TRANSPORT", false, "delivery", "route", "", 'y'},
+	{0x060e, "EHLO_NAME", false, "delivery", "route, attempt", "", 'y'},
+	{0x060f, "SOURCE_IP", false, "delivery", "route, attempt", "", 'y'},
+	{0x0701, "PLUGIN", false, "always", "", "", 'y'},
+	{0x0702, "GENERATION", false, "always", "", "", 'y'},
+	{0x0703, "HOST_VERSION", false, "always", "", "", 'y'},
+	{0x0704, "HOST_ABI_MINOR", true, "always", "", "", 'y'},
+	{0x0705, "FUEL_LEFT", true, "always", "", "", 'y'},
+	{0x0706, "WALL_LEFT_MS", true, "always", "", "", 'y'},
+	{0x0707, "MEM_LIMIT", true, "always", "", "", 'y'},
+	{0x0708, "SHADOW", true, "always", "", "", 'y'},
+	{0x0709, "DNS_TTL", true, "always", "", "", 'y'},
+	{0x070a, "DNS_AD", true, "always", "", "", 'y'},
+	{0x070b, "SCRIPT", false, "always", "", "", 'y'},
+}

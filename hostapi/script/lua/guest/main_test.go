@@ -1,0 +1,82 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/wasmta/wasmta/sdk/go/plugintest"
+)
+
+// Mistakes that show when the plugin is loaded, in one line and with the place.
+func TestLoadErrors(t *testing.T) {
+	for source, want := range map[string]string{
+		"function on_rcpt(s)\n  if x the\nend":                             `policy.lua:2: syntax error near "the"`,
+		"function on_rcpt(s)\n  x = 'a\nend":                               "policy.lua:3: unterminated string",
+		"function on_rcpt(s)":                                              "policy.lua: syntax error at the end",
+		"\ngoto nowhere":                                                   "policy.lua:",
+		"\n\nerror('no list')":                                             "policy.lua:3: no list",
+		"error({message = 'odd'})":                                         "policy.lua: an error of the type table: odd",
+		"local x = nothing.field":                                          "policy.lua:1: attempt to index",
+		"function init(c)\n  error('bad config')\nend":                     "policy.lua:2: bad config",
+		"function init(c) c:strings('number') end":                         "config: number must be a list of strings",
+		"do local on_rcpt; function on_rcpt(s) end end":                    "on_rcpt is not a global function",
+		"on_rcpt = 5":                                                      "on_rcpt is not a global function",
+		"_G['on_' .. 'rcpt'] = function(s) end":                            "the function on_rcpt cannot be seen in the text",
+		"function on_recipient(s) end":                                     "there is no hook on_recipient",
+		"on_selftest = true":                                               "on_selftest is not a global function",
+		"_G['kv'].get('x')":                                                "policy.lua:1: attempt to index",
+		"local function f() return 1 + f() end f()":                        "policy.lua:1: stack overflow",
+		"dns.query('X', 'a.test')":                                         "policy.lua:1: bad argument #1",
+		"counter('Bad Name')":                                              "metric Bad Name: ",
+		"x = " + strings.Repeat("(", 300) + "1" + strings.Repeat(")", 299): "policy.lua: syntax error",
+	} {
+		p, err := plugintest.Load(t, plugintest.Options{Script: "policy.lua\n" + source, Config: `{"number": 5}`})
+		if err == nil {
+			t.Errorf("%.60q is loaded", source)
+			continue
+		}
+		got := err.Error()
+		if p != nil {
+			got += strings.Join(p.Log, "|")
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%.60q:\n got %.600s\nwant %s", source, got, want)
+		}
+	}
+	if _, err := plugintest.Load(t, plugintest.Options{}); err == nil {
+		t.Error("no script is a script")
+	}
+}
+
+func TestSelftest(t *testing.T) {
+	for source, want := range map[string]string{
+		"": "", "return true": "", "return false": "policy.lua: on_selftest returned false", "error('broken')": "policy.lua:1: broken",
+	} {
+		plugintest.New(t, plugintest.Options{Script: "policy.lua\nfunction on_selftest() " + source + " end"})
+		got := ""
+		if err := vm.selftest(); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", source, got, want)
+		}
+	}
+}
+
+// The interpreter stands what it is given, as a script and as an argument.
+func FuzzScript(f *testing.F) {
+	for _, s := range []string{"function on_rcpt(s) end", "local x <const> = 1", "return ...", "x = [==[ ]==] .. 'a\\x'", "goto a ::a::", "json.decode('[[')", "#"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, source string) {
+		for _, word := range []string{"while", "for", "repeat", "goto", "function", "rep", "load", "fenv", "coroutine", "(", "="} {
+			if strings.Contains(source, word) {
+				return // nothing ends a loop here
+			}
+		}
+		p, err := plugintest.Load(t, plugintest.Options{Script: "policy.lua\n" + source})
+		if err == nil && p == nil {
+			t.Error("neither a plugin nor an error")
+		}
+	})
+}
