@@ -127,7 +127,11 @@ func TestNewPlugins(t *testing.T) {
 			}
 			module := filepath.Join(dir, "my-first-"+lang+".wasm")
 			command(t, exOK, "plugin", "inspect", module)
-			for _, tested := range []string{dir, module} {
+			tested := []string{dir}
+			if lang == "wat" { // every other takes longer, and is the same
+				tested = append(tested, module)
+			}
+			for _, tested := range tested {
 				if out = command(t, exOK, "plugin", "test", tested); !strings.Contains(out, "reject 550 5.7.1 this domain takes no mail") || !strings.Contains(out, "ok: 1 scenario") {
 					t.Errorf("test of %s says\n%s", tested, out)
 				}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/wasmta/wasmta/core/mail"
@@ -18,7 +20,8 @@ import (
 //	Delivery    route, attempt, result, dsn
 //	Recipient   rcpt: the index into Tx.Envelope.Recipients; route ... dsn: 0 if there
 //	            is one recipient only, so that its attributes can be reached; -1 elsewhere
-//	Verb, Arg   command, ehlo, auth
+//	Auth        auth
+//	Verb, Arg   command, ehlo, auth (Arg: the mechanism)
 //	Reason      reset, close
 //
 // Read the fields directly. Change them only through the methods, which keep
@@ -31,6 +34,7 @@ type Event struct {
 	Tx        *Transaction
 	Content   *Content
 	Delivery  *Delivery
+	Auth      *Credentials
 	Recipient int
 	Verb      string // upper case
 	Arg       string // validated text without control characters; at ehlo the name
@@ -46,7 +50,32 @@ type Session struct {
 	Attrs      mail.Attrs // session scope, key "plugin/key"
 	Banner     string     // connect: the text of the 220 reply
 	Extensions []string   // ehlo: the keywords to offer, each with its arguments
+	Proxy      netip.Addr // of the proxy that spoke for the client; invalid: none did
+	// Connections counts the open connections of the client's address, or of
+	// its /64 in IPv6, this one included. nil: nobody counts.
+	Connections func() int
 }
+
+// Credentials are what a client gave in a SASL exchange.
+type Credentials struct {
+	Mechanism string // upper case
+	User      string // who it is (RFC 4616 authcid)
+	AuthzID   string // as whom it wants to act, if it said so (authzid)
+	// Password is overwritten after the asking: it must not be kept, nor
+	// written anywhere. nil: the mechanism has none.
+	Password []byte
+	// ID is who the client becomes if the answer is Accept, see
+	// [Event.SetAuthID]. Empty: User, if AuthzID does not ask for another.
+	ID string
+}
+
+// String hides the password from whoever prints an event.
+func (c Credentials) String() string { return c.Mechanism + " " + strconv.Quote(c.User) }
+
+// GoString is String.
+func (c Credentials) GoString() string { return c.String() }
+
+var errIdentity = errors.New("hook: this cannot be an identity")
 
 // Transaction is one MAIL to its end.
 type Transaction struct {
@@ -306,6 +335,21 @@ func (e *Event) SetExtensions(list []string) error {
 	old := e.Session.Extensions
 	e.Session.Extensions = slices.Clone(list)
 	e.onUndo(func() { e.Session.Extensions = old })
+	return nil
+}
+
+// SetAuthID says who the client is, if the answer to this stage is Accept.
+// It must be a [mail.ValidIdentity]. Stage auth.
+func (e *Event) SetAuthID(id string) error {
+	if e.Stage != Auth || e.Auth == nil {
+		return ErrStage
+	}
+	if !mail.ValidIdentity(id) {
+		return errIdentity
+	}
+	c, old := e.Auth, e.Auth.ID
+	c.ID = id
+	e.onUndo(func() { c.ID = old })
 	return nil
 }
 

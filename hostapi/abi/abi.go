@@ -166,7 +166,7 @@ const (
 	Listener    Field = 0x0105 // b, its name in the configuration
 	PTRName     Field = 0x0106 // b, forward-confirmed; NotFound: none
 	SessionID   Field = 0x0107 // b
-	ConnCountIP Field = 0x0108 // n, open connections from this address
+	ConnCountIP Field = 0x0108 // n, open connections from this address, or its IPv6 /64
 	ProxyIP     Field = 0x0109 // b, the proxy's address if one spoke for the client
 	Banner      Field = 0x010a // b set, at connect: the text of the 220 reply
 
@@ -181,10 +181,10 @@ const (
 	Extensions   Field = 0x0208 // b set, at ehlo: EHLO keywords, one a line
 
 	// authentication
-	AuthMech Field = 0x0301 // b
-	AuthUser Field = 0x0302 // b
-	AuthPass Field = 0x0303 // b, needs the grant auth_password
-	AuthID   Field = 0x0304 // b set
+	AuthMech Field = 0x0301 // b, the SASL mechanism
+	AuthUser Field = 0x0302 // b, the name that the client gives, or gave when it was authenticated
+	AuthPass Field = 0x0303 // b, at auth: needs the grant auth_password
+	AuthID   Field = 0x0304 // b set, the authenticated identity; at auth: the one asked for
 
 	// transaction
 	TxID       Field = 0x0401 // b

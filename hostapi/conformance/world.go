@@ -63,7 +63,7 @@ func newWorld() *world {
 	w := &world{
 		session: &hook.Session{Client: &client, Attrs: mail.Attrs{"other/shared": []byte("seen")}, Banner: "mx.test ESMTP", Extensions: []string{"PIPELINING", "SIZE 1000000"}},
 		tx:      &hook.Transaction{ID: "t1", Attrs: mail.Attrs{}, SizeLimit: 1_000_000},
-		content: &hook.Content{Header: h, Body: strings.NewReader(body), BodySize: int64(len(body))},
+		content: &hook.Content{Header: h, Body: strings.NewReader(body), BodySize: int64(len(body)), NewSpool: newSpool},
 		delivery: &hook.Delivery{ID: 7, Domain: "example.com", Attempt: 2, Arrived: epoch, Expire: epoch.Add(120 * time.Hour), Priority: 10,
 			Last: mail.Result{Reply: mail.Reply{Code: 450, Text: "busy"}, RemoteMTA: "mx1.test"},
 			History: []mail.Attempt{{At: epoch.Add(time.Hour), Relay: "mx1.test[192.0.2.7]:25",
@@ -103,6 +103,8 @@ func (w *world) change(word string) error {
 			return err
 		}
 		*w.content = hook.Content{Header: h, Body: strings.NewReader("")}
+	case "full": // there is no room for a new body
+		w.content.NewSpool = func() (hook.Spool, error) { return nil, errors.New("the disk is full") }
 	case "unreadable": // the spool cannot be read
 		w.content.Body = broken{}
 	default:
@@ -110,6 +112,8 @@ func (w *world) change(word string) error {
 	}
 	return nil
 }
+
+func newSpool() (hook.Spool, error) { return new(spool), nil }
 
 type broken struct{}
 
@@ -176,6 +180,11 @@ func (w *world) show(e *hook.Event) map[string]string {
 		fields = append(fields, fmt.Sprintf("%q", strings.TrimSuffix(string(content.Header.Raw(i)), "\r\n")))
 	}
 	m["header"] = strings.Join(fields, " ")
+	if content.Replaced {
+		b := make([]byte, content.BodySize)
+		n, _ := content.Body.ReadAt(b, 0)
+		m["body"] = fmt.Sprintf("%q", b[:n])
+	}
 	attrs := func(scope string, a mail.Attrs) {
 		for k, v := range a {
 			text := fmt.Sprintf("%q", v)

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/engine"
 	wb "github.com/wasmta/wasmta/hostapi/engine/wasmbuild"
+	"github.com/wasmta/wasmta/hostapi/script/javascript"
+	"github.com/wasmta/wasmta/hostapi/script/lua"
 )
 
 // bleedGuests are guests that leave something in every place that a session
@@ -52,7 +55,26 @@ func bleedGuests() map[string]func(t testing.TB) []byte {
 			return compile(t, nil, zig, "build-lib", "testdata/bleed/zig/guest.zig", "-target", "wasm32-freestanding", "-dynamic", "-rdynamic",
 				"-O", "ReleaseSmall", "-fstrip", "--cache-dir", cache, "--global-cache-dir", cache, "-femit-bin="+output)
 		},
+		"javascript": func(t testing.TB) []byte { return policy(t, javascript.Module, "javascript/policy.js") },
+		"lua":        func(t testing.TB) []byte { return policy(t, lua.Module, "lua/policy.lua") },
 	}
+}
+
+// policy makes a module of a script in testdata/bleed.
+func policy(t testing.TB, module func(ctx context.Context, name string, source []byte) ([]byte, error), file string) []byte {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("making a guest of a script takes long")
+	}
+	source, err := os.ReadFile(filepath.Join("testdata/bleed", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wasm, err := module(t.Context(), filepath.Base(file), source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wasm
 }
 
 // output stands for the file that a compiler writes.

@@ -76,6 +76,7 @@ type Engine struct {
 	stackField   int
 	memoryType   reflect.Type // of a guest's memory, and where its slice is
 	bufferField  int
+	threadTime   func() (thread int, cpu time.Duration, ok bool)
 	pager        *pager // nil: each instance has a copy of its image
 	shareFrom    int    // octets of an image from which its pages are shared
 	memory       budget
@@ -90,11 +91,12 @@ type Engine struct {
 // New starts an engine. It takes some milliseconds to measure the machine.
 func New(opt Options) (*Engine, error) {
 	e := &Engine{
-		opt:       opt,
-		defaults:  defaults(),
-		running:   make(chan struct{}, 4*runtime.GOMAXPROCS(0)),
-		started:   time.Now(),
-		shareFrom: sharedImage,
+		opt:        opt,
+		defaults:   defaults(),
+		running:    make(chan struct{}, 4*runtime.GOMAXPROCS(0)),
+		started:    time.Now(),
+		shareFrom:  sharedImage,
+		threadTime: threadTime,
 		// Half the cores: mail goes on while passwords are checked.
 		passwords: password.NewChecker(runtime.GOMAXPROCS(0) / 2),
 	}

@@ -38,6 +38,10 @@ type instance struct {
 	used     int64 // fuel of the last hook call that ended well
 	wall     time.Duration
 	deadline time.Time // zero until the first look at the clock
+	slice    int64     // fuel to hand out at once
+	cpu      time.Duration
+	spent    time.Duration // CPU time, as far as it was measured
+	mark     mark
 	ctx      callContext
 }
 
@@ -111,6 +115,7 @@ func (i *instance) begin(ctx context.Context, name string, e *hook.Event, l Call
 	i.call.Begin(name, e)
 	i.ctx.Context, i.ctx.instance = ctx, i
 	i.left, i.wall, i.deadline = i.plugin.engine.units(l.CPU), l.Wall, time.Time{}
+	i.slice, i.cpu, i.spent, i.mark = i.plugin.engine.fuel/firstSlice, l.CPU, 0, mark{}
 	i.memory.refused = false
 	i.console.first = ""
 }
@@ -203,9 +208,30 @@ func (e *Engine) findStack(f api.Function) {
 	}
 }
 
-// hand gives the guest fuel for about a millisecond.
+// Fuel is handed out in slices. The first is 1/32 ms of usual code, so that a
+// guest whose code is a hundred times slower, for it waits for memory, comes
+// back in time; the next are as long as sliceTime takes, as it was measured.
+const (
+	firstSlice = 32
+	leastSlice = 1024
+	sliceTime  = 500 * time.Microsecond
+)
+
+// overdraft is how often a guest may use its CPU time, measured by the clock,
+// while it has fuel: usual code stays below that, so fuel alone tells, which is
+// the same on every machine.
+const overdraft = 2
+
+// mark is when and where the guest ran on.
+type mark struct {
+	thread int
+	cpu    time.Duration // of the thread
+	known  bool
+}
+
+// hand gives the guest fuel for some time less than a millisecond.
 func (i *instance) hand() {
-	n := min(i.left, i.plugin.engine.fuel)
+	n := min(i.left, i.slice)
 	i.left -= n
 	i.fuel.Set(uint64(n))
 }
@@ -217,19 +243,50 @@ func refuel(ctx context.Context, _ api.Module, _ []uint64) {
 	if i.left < 0 {
 		i.outOfFuel()
 	}
-	i.look()
+	took := i.look()
 	// Machine code is not preempted: let collections and other sessions run.
 	runtime.Gosched()
+	if e := i.plugin.engine; took > 0 {
+		n := float64(i.slice) * float64(sliceTime) / float64(took)
+		i.slice = max(min(int64(min(n, float64(e.fuel))), 4*i.slice), e.fuel/leastSlice, 1)
+	}
+	i.resume()
 	i.hand()
+}
+
+// resume takes note that the guest runs on.
+func (i *instance) resume() {
+	t, cpu, ok := i.plugin.engine.threadTime()
+	i.mark = mark{t, cpu, ok}
+}
+
+// measure adds the CPU time since resume to what the call has spent, and
+// returns it. A goroutine that changed its thread meanwhile, which host calls
+// may cause, gets that part for nothing; fuel bounds it.
+func (i *instance) measure() time.Duration {
+	if !i.mark.known {
+		return 0
+	}
+	t, cpu, ok := i.plugin.engine.threadTime()
+	took := cpu - i.mark.cpu
+	if !ok || t != i.mark.thread || took < 0 {
+		return 0
+	}
+	i.mark.cpu = cpu
+	if i.spent += took; i.spent > overdraft*i.cpu {
+		i.outOfFuel()
+	}
+	return took
 }
 
 func (i *instance) outOfFuel() {
 	panic(&hostapi.Trap{Fault: hostapi.FaultCPU, Reason: "its CPU time is used up"})
 }
 
-// look compares the clock with the deadline. The first look starts the time:
-// a call that is over within a millisecond never asks for it.
-func (i *instance) look() {
+// look compares the clocks with the limits and returns the CPU time since the
+// guest ran on. The first look starts the time: a call that is over within a
+// fraction of a millisecond never asks for it.
+func (i *instance) look() time.Duration {
 	now := time.Now()
 	if i.deadline.IsZero() {
 		i.deadline = now.Add(i.wall)
@@ -240,6 +297,7 @@ func (i *instance) look() {
 	if err := i.ctx.Context.Err(); err != nil {
 		panic(&hostapi.Trap{Fault: hostapi.FaultDeadline, Reason: "the session ended: " + err.Error()})
 	}
+	return i.measure()
 }
 
 // Charge takes fuel for so many nanoseconds of work of the host.
@@ -250,6 +308,7 @@ func (i *instance) Charge(ns int64) {
 	}
 	if i.call.HostCalls()&63 == 63 {
 		i.look()
+		i.resume()
 	}
 }
 
@@ -298,7 +357,8 @@ func (i *instance) Wait(f func(ctx context.Context)) {
 	e.release()
 	// The place comes back whatever the wait came to: those who have one give
 	// it back when their time is up.
-	defer func() { e.running <- struct{}{} }()
+	defer func() { e.running <- struct{}{}; i.resume() }()
+	i.mark = mark{}
 	f(ctx)
 }
 

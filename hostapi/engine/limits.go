@@ -18,7 +18,7 @@ type Defaults struct {
 
 // CallLimit bounds one call.
 type CallLimit struct {
-	CPU  time.Duration // as fuel, at the speed measured when the engine started
+	CPU  time.Duration // as fuel, at the speed measured when the engine started, and at most twice that by the clock
 	Wall time.Duration // with host calls; the backstop
 }
 

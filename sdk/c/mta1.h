@@ -85,7 +85,7 @@ enum mta1_field {
   MTA1_F_LISTENER = 0x0105,      /* b, its name in the configuration */
   MTA1_F_PTR_NAME = 0x0106,      /* b, forward-confirmed; E_NOT_FOUND: none */
   MTA1_F_SESSION_ID = 0x0107,    /* b */
-  MTA1_F_CONN_COUNT_IP = 0x0108, /* n, open connections from this address */
+  MTA1_F_CONN_COUNT_IP = 0x0108, /* n, open connections from this address, or its IPv6 /64 */
   MTA1_F_PROXY_IP = 0x0109,      /* b, the proxy's address if one spoke for the client */
   MTA1_F_BANNER = 0x010a,        /* b set, at connect: the text of the 220 reply */
   /* HELO and TLS */
@@ -98,10 +98,10 @@ enum mta1_field {
   MTA1_F_CLIENT_CERT_FP = 0x0207, /* b, SHA-256 in hex */
   MTA1_F_EXTENSIONS = 0x0208,    /* b set, at ehlo: EHLO keywords, one a line */
   /* authentication */
-  MTA1_F_AUTH_MECH = 0x0301,     /* b */
-  MTA1_F_AUTH_USER = 0x0302,     /* b */
-  MTA1_F_AUTH_PASS = 0x0303,     /* b, needs the grant auth_password */
-  MTA1_F_AUTH_ID = 0x0304,       /* b set */
+  MTA1_F_AUTH_MECH = 0x0301,     /* b, the SASL mechanism */
+  MTA1_F_AUTH_USER = 0x0302,     /* b, the name that the client gives, or gave when it was authenticated */
+  MTA1_F_AUTH_PASS = 0x0303,     /* b, at auth: needs the grant auth_password */
+  MTA1_F_AUTH_ID = 0x0304,       /* b set, the authenticated identity; at auth: the one asked for */
   /* transaction */
   MTA1_F_TX_ID = 0x0401,         /* b */
   MTA1_F_MAIL_FROM = 0x0402,     /* b set, the reverse-path without brackets; empty: null */

@@ -25,12 +25,12 @@ func compile(t *testing.T, args ...string) []byte {
 		}
 	}
 	if cc == "" {
-		t.Skip("clang is not installed")
+		exercise.Missing(t, "c", "clang is not installed: apt-get install clang-14 lld-14")
 	}
 	out := filepath.Join(t.TempDir(), "out.wasm")
 	link := []string{"--target=wasm32", "-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=16384", "-o", out}
 	if said, err := exec.Command(cc, append(slices.Clone(link), "-x", "c", os.DevNull)...).CombinedOutput(); err != nil {
-		t.Skipf("%s cannot link for wasm32: %s", cc, said)
+		exercise.Missing(t, "c", "%s cannot link for wasm32: %s", cc, said)
 	}
 	flags := append(link, "-ffreestanding", "-I.", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror")
 	if said, err := exec.Command(cc, append(flags, args...)...).CombinedOutput(); err != nil {

@@ -133,7 +133,7 @@ export namespace Field {
   // @ts-ignore: decorator
   @inline
   export const SESSION_ID: i32 = 0x0107;
-  /** n, open connections from this address */
+  /** n, open connections from this address, or its IPv6 /64 */
   // @ts-ignore: decorator
   @inline
   export const CONN_COUNT_IP: i32 = 0x0108;
@@ -179,19 +179,19 @@ export namespace Field {
   @inline
   export const EXTENSIONS: i32 = 0x0208;
   // authentication
-  /** b */
+  /** b, the SASL mechanism */
   // @ts-ignore: decorator
   @inline
   export const AUTH_MECH: i32 = 0x0301;
-  /** b */
+  /** b, the name that the client gives, or gave when it was authenticated */
   // @ts-ignore: decorator
   @inline
   export const AUTH_USER: i32 = 0x0302;
-  /** b, needs the grant auth_password */
+  /** b, at auth: needs the grant auth_password */
   // @ts-ignore: decorator
   @inline
   export const AUTH_PASS: i32 = 0x0303;
-  /** b set */
+  /** b set, the authenticated identity; at auth: the one asked for */
   // @ts-ignore: decorator
   @inline
   export const AUTH_ID: i32 = 0x0304;

@@ -82,7 +82,7 @@ pub mod field {
     pub const PTR_NAME: i32 = 0x0106;
     /// b
     pub const SESSION_ID: i32 = 0x0107;
-    /// n, open connections from this address
+    /// n, open connections from this address, or its IPv6 /64
     pub const CONN_COUNT_IP: i32 = 0x0108;
     /// b, the proxy's address if one spoke for the client
     pub const PROXY_IP: i32 = 0x0109;
@@ -106,13 +106,13 @@ pub mod field {
     /// b set, at ehlo: EHLO keywords, one a line
     pub const EXTENSIONS: i32 = 0x0208;
     // authentication
-    /// b
+    /// b, the SASL mechanism
     pub const AUTH_MECH: i32 = 0x0301;
-    /// b
+    /// b, the name that the client gives, or gave when it was authenticated
     pub const AUTH_USER: i32 = 0x0302;
-    /// b, needs the grant auth_password
+    /// b, at auth: needs the grant auth_password
     pub const AUTH_PASS: i32 = 0x0303;
-    /// b set
+    /// b set, the authenticated identity; at auth: the one asked for
     pub const AUTH_ID: i32 = 0x0304;
     // transaction
     /// b
