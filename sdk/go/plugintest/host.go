@@ -305,11 +305,8 @@ func (h *host) Set(f abi.Field, value string) int32 {
 	h.count()
 	set, ok := map[abi.Field]hookSet{
 		abi.Banner: hooks(connect), abi.Extensions: hooks(ehlo), abi.MailFrom: transaction,
-<<<<<<< HEAD
 		abi.DSNTo: hooks(dsn), abi.DSNText: hooks(dsn), abi.Transport: hooks(route, result), abi.EhloName: routing, abi.SourceIP: routing,
-=======
-		abi.Transport: hooks(route), abi.EhloName: routing, abi.SourceIP: routing, abi.AuthID: hooks(auth),
->>>>>>> main
+		abi.AuthID: hooks(auth),
 	}[f]
 	if !ok {
 		return int32(abi.Unsupported)
