@@ -35,6 +35,18 @@ var languages = []language{
 		}
 		return wasm
 	}},
+	{"tinygo", func(b *builder, example string) []byte {
+		tinygo := os.Getenv("TINYGO")
+		if tinygo == "" {
+			tinygo = b.tool("tinygo")
+		}
+		target := os.Getenv("TINYGO_TARGET") // of a TinyGo that was built without its libraries
+		if target == "" {
+			target = "wasip1"
+		}
+		b.run(filepath.Join("go", example), tinygo, "build", "-target="+target, "-buildmode=c-shared", "-scheduler=none", "-opt=2", "-no-debug", "-o", b.out(), ".")
+		return b.result()
+	}},
 	{"lua", func(b *builder, example string) []byte {
 		source, err := os.ReadFile(filepath.Join("lua", example+".lua"))
 		if err != nil {

@@ -215,9 +215,11 @@ func deliveryLen(f func(*hook.Delivery) int) func(*Call) int {
 // The list ROUTE: the next hops in the order in which they are tried.
 
 var routeList = list{
-	stages: hook.Stages(hook.Route, hook.Attempt, hook.Result),
-	grant:  func(g *Grant) Access { return max(g.Envelope, Read) },
-	len:    deliveryLen(func(d *hook.Delivery) int { return len(d.NextHops) }),
+	stages:  hook.Stages(hook.Route, hook.Attempt, hook.Result),
+	texts:   []abi.ListField{abi.RouteHost},
+	numbers: []abi.ListField{abi.RoutePort, abi.RoutePref},
+	grant:   func(g *Grant) Access { return max(g.Envelope, Read) },
+	len:     deliveryLen(func(d *hook.Delivery) int { return len(d.NextHops) }),
 	bytes: func(c *Call, i int, f abi.ListField, b []byte) ([]byte, abi.Code) {
 		if f != abi.RouteHost {
 			return nil, abi.Unsupported
@@ -277,9 +279,11 @@ var routeList = list{
 
 // The list ATTEMPT: past attempts, oldest first.
 var attemptList = list{
-	stages: inDelivery,
-	grant:  func(*Grant) Access { return Read },
-	len:    deliveryLen(func(d *hook.Delivery) int { return len(d.History) }),
+	stages:  inDelivery,
+	texts:   []abi.ListField{abi.AttemptRelay, abi.AttemptText},
+	numbers: []abi.ListField{abi.AttemptTime, abi.AttemptCode},
+	grant:   func(*Grant) Access { return Read },
+	len:     deliveryLen(func(d *hook.Delivery) int { return len(d.History) }),
 	bytes: func(c *Call, i int, f abi.ListField, b []byte) ([]byte, abi.Code) {
 		a := &c.event.Delivery.History[i]
 		switch f {

@@ -100,7 +100,10 @@ func (c *Call) mailbox(v []byte, null bool) (mail.Path, error) {
 // The list RCPT.
 
 var rcptList = list{
-	stages: inTx,
+	stages:   inTx,
+	texts:    []abi.ListField{abi.RcptAddr, abi.RcptOrcpt, abi.RcptLocal, abi.RcptDomain, abi.RcptOriginal},
+	numbers:  []abi.ListField{abi.RcptNotify, abi.RcptStatus},
+	settable: []abi.ListField{abi.RcptAddr},
 	len: func(c *Call) int {
 		if c.event.Tx == nil {
 			return int(abi.State)
@@ -165,10 +168,7 @@ var rcptList = list{
 		c.meter.Charge(int64(len(c.event.Tx.Envelope.Recipients)) * costClone)
 		return abi.OK
 	},
-	set: func(c *Call, i int, f abi.ListField, v []byte) error {
-		if f != abi.RcptAddr {
-			return abi.Unsupported
-		}
+	set: func(c *Call, i int, v []byte) error {
 		p, err := c.mailbox(v, false)
 		if err != nil {
 			return err

@@ -54,7 +54,7 @@ func starters() map[string]starter {
 			ignore: []string{"/zig-cache/", "/zig-out/"}, sdk: copySDK("zig", "wasmta")},
 		"javascript": {title: "JavaScript", from: "javascript", sources: "The policy is `policy.js`; `mta.d.ts` tells an editor what\nthere is.", script: "policy.js", sdk: copySDK("javascript", "."),
 			needs: "It takes no tools: the server runs the script, in an interpreter that is a guest itself."},
-		"lua": {title: "Lua", from: "lua", sources: "The policy is `policy.lua`.", script: "policy.lua",
+		"lua": {title: "Lua", from: "lua", sources: "The policy is `policy.lua`; `library/mta.lua` tells an\neditor what there is.", script: "policy.lua", sdk: copySDK("lua", "library"),
 			needs: "It takes no tools: the server runs the script, in an interpreter that is a guest itself."},
 		"wat": {title: "WebAssembly text", from: "wat", sources: "The policy is `policy.wat`.",
 			needs: "It takes no tools: `wasmta` assembles it."},

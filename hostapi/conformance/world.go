@@ -53,7 +53,7 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func newWorld() *world {
 	client := mail.Client{
 		Session: "s1", Listener: "mx", Remote: netip.MustParseAddrPort("192.0.2.1:1234"), Local: netip.MustParseAddrPort("[2001:db8::1]:25"),
-		PTR: "client.test", Helo: "helo.test", ESMTP: true, Auth: "user@example.org",
+		PTR: "client.test", Helo: "helo.test", ESMTP: true, Auth: "user@example.org", AuthMech: "PLAIN", AuthUser: "user",
 		TLS: &mail.TLS{Version: 0x0304, Cipher: "TLS_AES_128_GCM_SHA256", ServerName: "mx.test", Fingerprint: "ab12"},
 	}
 	h, err := mail.ParseHeader([]byte(header + "\r\n"))
@@ -61,7 +61,8 @@ func newWorld() *world {
 		panic(err)
 	}
 	w := &world{
-		session: &hook.Session{Client: &client, Attrs: mail.Attrs{"other/shared": []byte("seen")}, Banner: "mx.test ESMTP", Extensions: []string{"PIPELINING", "SIZE 1000000"}},
+		session: &hook.Session{Client: &client, Attrs: mail.Attrs{"other/shared": []byte("seen")}, Banner: "mx.test ESMTP", Extensions: []string{"PIPELINING", "SIZE 1000000"},
+			Proxy: netip.MustParseAddr("192.0.2.2"), Connections: func() int { return 3 }},
 		tx:      &hook.Transaction{ID: "t1", Attrs: mail.Attrs{}, SizeLimit: 1_000_000},
 		content: &hook.Content{Header: h, Body: strings.NewReader(body), BodySize: int64(len(body)), NewSpool: newSpool},
 		delivery: &hook.Delivery{ID: 7, Domain: "example.com", Attempt: 2, Arrived: epoch, Expire: epoch.Add(120 * time.Hour), Priority: 10,
@@ -130,6 +131,7 @@ func (w *world) event(s hook.Stage) *hook.Event {
 		e.Verb, e.Arg = "EHLO", "new.test"
 	case hook.Auth:
 		e.Verb, e.Arg = "AUTH", "PLAIN"
+		e.Auth = &hook.Credentials{Mechanism: "PLAIN", User: "user", AuthzID: "user@example.org", Password: []byte("secret")}
 	case hook.Command:
 		e.Verb, e.Arg = "VRFY", "ann"
 	case hook.Reset, hook.Close:
