@@ -300,14 +300,16 @@ func (h *host) countEdit() abi.Code {
 	return abi.OK
 }
 
+var settable = map[abi.Field]hookSet{
+	abi.Banner: hooks(connect), abi.Extensions: hooks(ehlo), abi.MailFrom: transaction,
+	abi.DSNTo: hooks(dsn), abi.DSNText: hooks(dsn), abi.Transport: hooks(route, result), abi.EhloName: routing, abi.SourceIP: routing,
+	abi.AuthID: hooks(auth),
+}
+
 // Set is the function set.
 func (h *host) Set(f abi.Field, value string) int32 {
 	h.count()
-	set, ok := map[abi.Field]hookSet{
-		abi.Banner: hooks(connect), abi.Extensions: hooks(ehlo), abi.MailFrom: transaction,
-		abi.DSNTo: hooks(dsn), abi.DSNText: hooks(dsn), abi.Transport: hooks(route, result), abi.EhloName: routing, abi.SourceIP: routing,
-		abi.AuthID: hooks(auth),
-	}[f]
+	set, ok := settable[f]
 	if !ok {
 		return int32(abi.Unsupported)
 	}
