@@ -1,11 +1,14 @@
 package hostapi
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
@@ -81,7 +84,7 @@ const maxPriority = 1000
 
 func deliveryFields() []field {
 	route, attempt, res := hook.Stages(hook.Route), hook.Stages(hook.Attempt), hook.Stages(hook.Result)
-	edit := route | attempt | res
+	edit, dsn := route|attempt|res, hook.Stages(hook.DSN)
 	return []field{
 		{id: abi.QueueID, name: "QUEUE_ID", stages: inDelivery, bytes: ofDelivery(func(d *hook.Delivery) string { return d.ID.String() })},
 		{id: abi.Domain, name: "DOMAIN", stages: inDelivery, bytes: ofDelivery(func(d *hook.Delivery) string { return d.Domain })},
@@ -116,7 +119,7 @@ func deliveryFields() []field {
 			}
 			return c.editHops(func(n *mail.NextHop) { n.TLS = mail.TLSPolicy(v) })
 		}},
-		{id: abi.Transport, name: "TRANSPORT", stages: inDelivery, bytes: firstHop(mail.NextHop.String), setStages: route, setBytes: setTransport},
+		{id: abi.Transport, name: "TRANSPORT", stages: inDelivery, bytes: firstHop(mail.NextHop.String), setStages: route | res, setBytes: setTransport},
 		{id: abi.EhloName, name: "EHLO_NAME", stages: inDelivery, bytes: firstHop(func(n mail.NextHop) string { return n.Helo }),
 			setStages: route | attempt, setBytes: func(c *Call, v []byte) error {
 				name, err := mail.ParseDomain(string(v))
@@ -133,6 +136,47 @@ func deliveryFields() []field {
 				}
 				return c.editHops(func(n *mail.NextHop) { n.Source = a.String() })
 			}},
+		{id: abi.SuspendUntil, name: "SUSPEND_UNTIL", stages: res, num: numOfDelivery(func(d *hook.Delivery) int64 { return millis(d.Suspend) }),
+			setStages: res, setNum: func(c *Call, v int64) error {
+				if v <= 0 || v > c.guest.Now().Add(hook.MaxSuspend).UnixMilli() {
+					return abi.Invalid
+				}
+				return c.event.EditDelivery(func(d *hook.Delivery) error {
+					d.Suspend = time.UnixMilli(v)
+					return nil
+				})
+			}},
+		{id: abi.DSNAction, name: "DSN_ACTION", stages: dsn, bytes: ofNotice(func(n *hook.Notice, b []byte) []byte { return append(b, n.Action...) })},
+		{id: abi.DSNTo, name: "DSN_TO", stages: dsn, bytes: ofNotice(func(n *hook.Notice, b []byte) []byte { return appendPath(b, n.To) }),
+			setStages: dsn, setBytes: func(c *Call, v []byte) error {
+				p, err := c.mailbox(v, false)
+				if err != nil {
+					return err
+				}
+				return c.event.EditNotice(func(n *hook.Notice) error {
+					n.To = p
+					return nil
+				})
+			}},
+		{id: abi.DSNText, name: "DSN_TEXT", stages: dsn, bytes: ofNotice(func(n *hook.Notice, b []byte) []byte { return append(b, n.Text...) }),
+			setStages: dsn, setBytes: func(c *Call, v []byte) error {
+				if !utf8.Valid(v) || bytes.ContainsFunc(v, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }) {
+					return abi.Invalid
+				}
+				return c.event.EditNotice(func(n *hook.Notice) error {
+					n.Text = string(v)
+					return nil
+				})
+			}},
+	}
+}
+
+func ofNotice(f func(*hook.Notice, []byte) []byte) func(*Call, []byte) ([]byte, abi.Code) {
+	return func(c *Call, b []byte) ([]byte, abi.Code) {
+		if c.event.Delivery == nil || c.event.Delivery.Notice == nil {
+			return nil, abi.State
+		}
+		return f(c.event.Delivery.Notice, b), abi.OK
 	}
 }
 

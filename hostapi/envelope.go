@@ -138,7 +138,7 @@ var rcptList = list{
 			return int64(c.event.Tx.Envelope.Recipients[i].Notify)
 		case abi.RcptStatus:
 			d := c.event.Delivery
-			if c.event.Stage != hook.Result || d == nil || i >= len(d.Results) {
+			if c.event.Stage != hook.Result && c.event.Stage != hook.DSN || d == nil || i >= len(d.Results) {
 				return int64(abi.State)
 			}
 			return int64(d.Results[i].Outcome)

@@ -57,7 +57,7 @@ var (
 )
 
 // fieldTable finds a field by the two octets of its id.
-type fieldTable [8][16]*field
+type fieldTable [8][32]*field
 
 // table is never changed.
 var table = newFieldTable()

@@ -109,10 +109,22 @@ type Delivery struct {
 	Retry    time.Time      // result: when it is tried again; zero: by the schedule
 	Priority int            // higher first
 	NextHops []mail.NextHop // route: where to go, in order; empty: not said. attempt, result: the one taken
-	Results  []mail.Result  // result: one for each recipient
-	Last     mail.Result    // of the attempt before; Outcome Deferred and an empty Reply at the first
-	History  []mail.Attempt
+	Suspend  time.Time      // result: until when nothing is sent to the next hop, for any message; zero: not said
+	Results  []mail.Result  // result, dsn: one for each recipient
+	Last     mail.Result    // of the attempt before, at result of this one; Outcome Deferred and an empty Reply at the first
+	History  []mail.Attempt // the last ones, oldest first; at result this one too
+	Notice   *Notice        // dsn
 }
+
+// Notice is a notification that is about to be made.
+type Notice struct {
+	Action string    // failed, delayed, delivered
+	To     mail.Path // whom it is for: the reverse-path
+	Text   string    // for people, instead of the usual one; empty: the usual one
+}
+
+// MaxSuspend is how long a plugin may suspend a next hop.
+const MaxSuspend = 24 * time.Hour
 
 // Errors of editing.
 var (
@@ -357,7 +369,8 @@ func (e *Event) SetSizeLimit(n int64) error {
 }
 
 // EditDelivery calls f with a copy of the delivery to change NextHops, Retry,
-// Expire, Priority. Stages route, attempt, result.
+// Expire, Priority, and at result Suspend. Next hops that are set at result are
+// those of the attempts that follow. Stages route, attempt, result.
 func (e *Event) EditDelivery(f func(*Delivery) error) error {
 	if e.Delivery == nil || e.Stage < Route || e.Stage > Result {
 		return ErrStage
@@ -373,6 +386,25 @@ func (e *Event) EditDelivery(f func(*Delivery) error) error {
 	}
 	*e.Delivery = d
 	e.onUndo(func() { *e.Delivery = old })
+	return nil
+}
+
+// EditNotice calls f with a copy of the notification to change To, which must
+// not become null, and Text. Stage dsn.
+func (e *Event) EditNotice(f func(*Notice) error) error {
+	if e.Stage != DSN || e.Delivery == nil || e.Delivery.Notice == nil {
+		return ErrStage
+	}
+	old := e.Delivery.Notice
+	n := *old
+	if err := f(&n); err != nil {
+		return err
+	}
+	if n.To.IsNull() {
+		return ErrIndex
+	}
+	e.Delivery.Notice = &n
+	e.onUndo(func() { e.Delivery.Notice = old })
 	return nil
 }
 

@@ -232,6 +232,11 @@ const (
 	EhloName    Field = 0x060e // b set
 	SourceIP    Field = 0x060f // b set, local address to connect from
 
+	SuspendUntil Field = 0x0610 // n set, at result: ms since 1970, until when nothing is sent to the next hop
+	DSNAction    Field = 0x0611 // b, of the notification: failed, delayed, delivered
+	DSNTo        Field = 0x0612 // b set, whom the notification is for
+	DSNText      Field = 0x0613 // b set, its text for people
+
 	// plugin
 	Plugin     Field = 0x0701 // b
 	Generation Field = 0x0702 // b
@@ -267,7 +272,7 @@ const (
 	RcptLocal    ListField = 4 // b, unquoted local part
 	RcptDomain   ListField = 5 // b, lower case, A-labels
 	RcptOriginal ListField = 6 // b, before a rewrite
-	RcptStatus   ListField = 7 // n, at result: 0 deferred 1 delivered 2 failed
+	RcptStatus   ListField = 7 // n, at result and dsn: 0 deferred 1 delivered 2 failed
 
 	HeaderName  ListField = 1 // b
 	HeaderValue ListField = 2 // b set, unfolded

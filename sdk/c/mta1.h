@@ -145,6 +145,10 @@ enum mta1_field {
   MTA1_F_TRANSPORT = 0x060d,     /* b set, a next hop as the configuration writes it: smtp:HOST:PORT, lmtp:..., maildir:..., mx, discard */
   MTA1_F_EHLO_NAME = 0x060e,     /* b set */
   MTA1_F_SOURCE_IP = 0x060f,     /* b set, local address to connect from */
+  MTA1_F_SUSPEND_UNTIL = 0x0610, /* n set, at result: ms since 1970, until when nothing is sent to the next hop */
+  MTA1_F_DSN_ACTION = 0x0611,    /* b, of the notification: failed, delayed, delivered */
+  MTA1_F_DSN_TO = 0x0612,        /* b set, whom the notification is for */
+  MTA1_F_DSN_TEXT = 0x0613,      /* b set, its text for people */
   /* plugin */
   MTA1_F_PLUGIN = 0x0701,        /* b */
   MTA1_F_GENERATION = 0x0702,    /* b */
@@ -176,7 +180,7 @@ enum mta1_element {
   MTA1_RCPT_LOCAL = 4,           /* b, unquoted local part */
   MTA1_RCPT_DOMAIN = 5,          /* b, lower case, A-labels */
   MTA1_RCPT_ORIGINAL = 6,        /* b, before a rewrite */
-  MTA1_RCPT_STATUS = 7,          /* n, at result: 0 deferred 1 delivered 2 failed */
+  MTA1_RCPT_STATUS = 7,          /* n, at result and dsn: 0 deferred 1 delivered 2 failed */
   MTA1_HEADER_NAME = 1,          /* b */
   MTA1_HEADER_VALUE = 2,         /* b set, unfolded */
   MTA1_HEADER_RAW = 3,           /* b, with folds and CRLF */

@@ -133,6 +133,12 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 		return giveOr(buf, d.Text)
 	case abi.LastMX:
 		return giveOr(buf, d.MX)
+	case abi.DSNAction:
+		return give(buf, d.action)
+	case abi.DSNTo:
+		return give(buf, s.view.dsnTo)
+	case abi.DSNText:
+		return give(buf, s.view.dsnText)
 	}
 	if len(s.view.nextHops) == 0 {
 		return int32(abi.NotFound)
@@ -177,6 +183,7 @@ var textFields = map[abi.Field]hookSet{
 	abi.TxID: inTx, abi.MailFrom: inTx, abi.DSNEnvid: inTx, abi.RawHeaders: inHeader, abi.MsgID: inHeader,
 	abi.QueueID: delivering, abi.Domain: delivering, abi.LastText: delivering, abi.LastMX: delivering,
 	abi.Transport: delivering, abi.EhloName: delivering, abi.SourceIP: delivering,
+	abi.DSNAction: hooks(dsn), abi.DSNTo: hooks(dsn), abi.DSNText: hooks(dsn),
 }
 
 var numberFields = map[abi.Field]hookSet{
@@ -185,7 +192,7 @@ var numberFields = map[abi.Field]hookSet{
 	abi.RcptCount: inTx, abi.CurRcpt: hooks(rcpt), abi.SizeLimit: transaction,
 	abi.MsgSize: inContent, abi.BodySize: inContent, abi.HeaderCount: inHeader, abi.ReceivedCount: inHeader,
 	abi.Attempt: delivering, abi.FirstQueued: delivering, abi.LastCode: delivering, abi.NextRetry: delivering,
-	abi.Expire: delivering, abi.Priority: delivering, abi.TLSPolicy: delivering,
+	abi.Expire: delivering, abi.Priority: delivering, abi.TLSPolicy: delivering, abi.SuspendUntil: hooks(result),
 }
 
 // GetNum is the function get_num.
@@ -256,6 +263,11 @@ func (h *host) GetNum(f abi.Field) int64 {
 			return int64(abi.NotFound)
 		}
 		return s.view.retry
+	case abi.SuspendUntil:
+		if s.view.suspend == 0 {
+			return int64(abi.NotFound)
+		}
+		return s.view.suspend
 	case abi.Expire:
 		return s.view.expire
 	case abi.Priority:
@@ -288,13 +300,16 @@ func (h *host) countEdit() abi.Code {
 	return abi.OK
 }
 
+var settable = map[abi.Field]hookSet{
+	abi.Banner: hooks(connect), abi.Extensions: hooks(ehlo), abi.MailFrom: transaction,
+	abi.DSNTo: hooks(dsn), abi.DSNText: hooks(dsn), abi.Transport: hooks(route, result), abi.EhloName: routing, abi.SourceIP: routing,
+	abi.AuthID: hooks(auth),
+}
+
 // Set is the function set.
 func (h *host) Set(f abi.Field, value string) int32 {
 	h.count()
-	set, ok := map[abi.Field]hookSet{
-		abi.Banner: hooks(connect), abi.Extensions: hooks(ehlo), abi.MailFrom: transaction,
-		abi.Transport: hooks(route), abi.EhloName: routing, abi.SourceIP: routing, abi.AuthID: hooks(auth),
-	}[f]
+	set, ok := settable[f]
 	if !ok {
 		return int32(abi.Unsupported)
 	}
@@ -323,6 +338,16 @@ func (h *host) Set(f abi.Field, value string) int32 {
 			return int32(abi.Invalid)
 		}
 		v.reversePath = value
+	case abi.DSNTo:
+		if !mailbox(value, h.s.SMTPUTF8) {
+			return int32(abi.Invalid)
+		}
+		v.dsnTo = value
+	case abi.DSNText:
+		if !printable(strings.ReplaceAll(value, "\n", "")) {
+			return int32(abi.Invalid)
+		}
+		v.dsnText = value
 	case abi.Transport:
 		if !validNextHop(value) {
 			return int32(abi.Invalid)
@@ -372,7 +397,7 @@ func (h *host) SetNum(f abi.Field, value int64) int32 {
 	h.count()
 	edits := hooks(route, attempt, result)
 	set, ok := map[abi.Field]hookSet{
-		abi.SizeLimit: hooks(data), abi.NextRetry: edits, abi.Expire: edits, abi.Priority: edits, abi.TLSPolicy: routing,
+		abi.SizeLimit: hooks(data), abi.NextRetry: edits, abi.Expire: edits, abi.Priority: edits, abi.TLSPolicy: routing, abi.SuspendUntil: hooks(result),
 	}[f]
 	if !ok {
 		return int32(abi.Unsupported)
@@ -399,6 +424,11 @@ func (h *host) SetNum(f abi.Field, value int64) int32 {
 		} else {
 			v.retry = value
 		}
+	case abi.SuspendUntil:
+		if value <= 0 || value > h.p.Now+24*3600*1000 {
+			return int32(abi.Invalid)
+		}
+		v.suspend = value
 	case abi.Priority:
 		if value < 0 || value > 1000 {
 			return int32(abi.Invalid)

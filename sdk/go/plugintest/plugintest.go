@@ -350,7 +350,8 @@ type Delivery struct {
 	Text    string
 	MX      string
 
-	s *Session
+	s      *Session
+	action string // of the notification
 }
 
 // Deliver takes the session's message, as it was accepted, to the queue. No
@@ -386,6 +387,20 @@ func (d *Delivery) Result(code int, text string) Answer {
 	d.Attempt++
 	return a
 }
+
+// Notify plays the hook dsn for a notification to the sender: "failed",
+// "delayed" or "delivered". With no sender there is none to be made.
+func (d *Delivery) Notify(action string) Answer {
+	d.action, d.s.view.dsnTo, d.s.view.dsnText = action, d.s.view.reversePath, ""
+	return d.s.ask(dsn)
+}
+
+// Notification is whom it goes to, and the plugin's text; empty: the usual one.
+func (d *Delivery) Notification() (to, text string) { return d.s.view.dsnTo, d.s.view.dsnText }
+
+// Suspended is until when the plugin keeps messages from the next hop, in
+// milliseconds since 1970; 0: it does not.
+func (d *Delivery) Suspended() int64 { return d.s.view.suspend }
 
 // NextHop is where the recipients go; empty: the plugin did not say.
 func (d *Delivery) NextHop() string {

@@ -86,6 +86,8 @@ type view struct {
 	nextHops    []nextHop
 
 	retry, expire, priority int64
+	suspend                 int64
+	dsnTo, dsnText          string
 }
 
 type recipient struct {

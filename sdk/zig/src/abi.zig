@@ -184,6 +184,14 @@ pub const Field = struct {
     pub const EHLO_NAME: i32 = 0x060e;
     /// b set, local address to connect from
     pub const SOURCE_IP: i32 = 0x060f;
+    /// n set, at result: ms since 1970, until when nothing is sent to the next hop
+    pub const SUSPEND_UNTIL: i32 = 0x0610;
+    /// b, of the notification: failed, delayed, delivered
+    pub const DSN_ACTION: i32 = 0x0611;
+    /// b set, whom the notification is for
+    pub const DSN_TO: i32 = 0x0612;
+    /// b set, its text for people
+    pub const DSN_TEXT: i32 = 0x0613;
     // plugin
     /// b
     pub const PLUGIN: i32 = 0x0701;
@@ -237,7 +245,7 @@ pub const Element = struct {
     pub const RCPT_DOMAIN: i32 = 5;
     /// b, before a rewrite
     pub const RCPT_ORIGINAL: i32 = 6;
-    /// n, at result: 0 deferred 1 delivered 2 failed
+    /// n, at result and dsn: 0 deferred 1 delivered 2 failed
     pub const RCPT_STATUS: i32 = 7;
     /// b
     pub const HEADER_NAME: i32 = 1;
