@@ -154,7 +154,10 @@ func (w *world) event(s hook.Stage) *hook.Event {
 		if len(w.tx.Envelope.Recipients) == 1 {
 			e.Recipient = 0
 		}
-		w.delivery.Results = nil
+		w.delivery.Results, w.delivery.Notice = nil, nil
+		if s == hook.DSN {
+			w.delivery.Notice = &hook.Notice{Action: "delayed", To: w.tx.Envelope.ReversePath}
+		}
 		if s == hook.Result {
 			w.delivery.Results = []mail.Result{{Outcome: mail.Delivered}, {Outcome: mail.Failed}, {}}
 		}
@@ -182,6 +185,10 @@ func (w *world) show(e *hook.Event) map[string]string {
 		fields = append(fields, fmt.Sprintf("%q", strings.TrimSuffix(string(content.Header.Raw(i)), "\r\n")))
 	}
 	m["header"] = strings.Join(fields, " ")
+	m["suspend"] = when(w.delivery.Suspend)
+	if n := w.delivery.Notice; n != nil {
+		m["notice"] = fmt.Sprintf("%s %q", n.To, n.Text)
+	}
 	if content.Replaced {
 		b := make([]byte, content.BodySize)
 		n, _ := content.Body.ReadAt(b, 0)
