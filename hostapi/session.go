@@ -74,9 +74,8 @@ func portOf(f func(*mail.Client) netip.AddrPort) func(*Call) int64 {
 func remote(cl *mail.Client) netip.AddrPort { return cl.Remote }
 func local(cl *mail.Client) netip.AddrPort  { return cl.Local }
 
-// notOffered are the getters of fields that have a number and no source yet.
+// notOffered is the getter of fields that have a number and no source yet.
 func notOffered(*Call, []byte) ([]byte, abi.Code) { return nil, abi.Unsupported }
-func numNotOffered(*Call) int64                   { return int64(abi.Unsupported) }
 
 func sessionFields() []field {
 	connect, ehlo, auth := hook.Stages(hook.Connect), hook.Stages(hook.Ehlo), hook.Stages(hook.Auth)

@@ -246,7 +246,7 @@ func (p *player) open(t *Step) {
 		listener = "mx"
 	}
 	p.client = mail.Client{
-		Session: fmt.Sprintf("S%d", p.number), Listener: listener, PTR: t.PTR, Auth: t.Auth, Arrived: p.world.time(),
+		Session: fmt.Sprintf("S%d", p.number), Listener: listener, PTR: t.PTR, Auth: t.Auth, AuthUser: t.Auth, Arrived: p.world.time(),
 		Remote: addr(t.IP, "192.0.2.1", t.Port, 40000), Local: addr(t.LocalIP, "198.51.100.1", t.LocalPort, 25),
 	}
 	p.facts = hook.Session{Client: &p.client, Attrs: mail.Attrs{}, Banner: "mx.example.org ESMTP"}
@@ -356,10 +356,17 @@ func (p *player) do(t *Step) error {
 			p.client.Helo, p.client.ESMTP = "", false
 		}
 	case "auth":
-		p.client.Auth = t.Auth
-		e.Stage, e.Verb = hook.Auth, "AUTH"
-		if o = p.ask(p.talk, e); refuses(o) {
-			p.client.Auth = ""
+		p.client.Auth, p.client.AuthMech, p.client.AuthUser = "", "", ""
+		c := &hook.Credentials{Mechanism: "EXTERNAL", User: t.Auth, AuthzID: t.AuthzID}
+		if t.Password != "" {
+			c.Mechanism, c.Password = "PLAIN", []byte(t.Password)
+		}
+		e.Stage, e.Verb, e.Arg, e.Auth = hook.Auth, "AUTH", c.Mechanism, c
+		if o = p.ask(p.talk, e); !refuses(o) {
+			if c.ID == "" {
+				c.ID = t.Auth
+			}
+			p.client.Auth, p.client.AuthMech, p.client.AuthUser = c.ID, c.Mechanism, t.Auth
 		}
 	case "command":
 		e.Stage, e.Verb, e.Arg = hook.Command, strings.ToUpper(t.Verb), t.Arg

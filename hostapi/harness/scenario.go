@@ -132,6 +132,8 @@ type Step struct {
 	PTR         string `toml:"ptr,omitempty"`
 	Listener    string `toml:"listener,omitempty"`
 	Auth        string `toml:"auth,omitempty"`
+	Password    string `toml:"password,omitempty"`
+	AuthzID     string `toml:"authzid,omitempty"`
 	Version     string `toml:"version,omitempty"`
 	Cipher      string `toml:"cipher,omitempty"`
 	SNI         string `toml:"sni,omitempty"`
@@ -197,7 +199,7 @@ var facts = map[string]string{
 	"connect": "ip port local_ip local_port ptr listener auth",
 	"tls":     "version cipher sni fingerprint",
 	"ehlo":    "name verb",
-	"auth":    "auth",
+	"auth":    "auth password authzid",
 	"command": "verb arg",
 	"mail":    "from params",
 	"rcpt":    "to params",
