@@ -165,16 +165,21 @@ func syncParents(dir string) error {
 	}
 }
 
+func prefixes(list []config.Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, len(list))
+	for i, p := range list {
+		out[i] = p.Prefix
+	}
+	return out
+}
+
 func (s *Server) listen(l *config.Listener) error {
 	c := s.opt.Config
-	networks := make([]netip.Prefix, len(c.RelayNetworks))
-	for i, p := range c.RelayNetworks {
-		networks[i] = p.Prefix
-	}
 	o := smtpd.Options{
 		Hostname: c.Hostname, Listener: l.Name, Role: [...]smtpd.Role{smtpd.MX, smtpd.Submission, smtpd.LMTP}[l.Role],
 		ImplicitTLS:  l.TLS == config.TLSImplicit,
-		LocalDomains: c.IsLocal, RelayDomains: c.IsRelay, RelayNetworks: networks,
+		LocalDomains: c.IsLocal, RelayDomains: c.IsRelay, RelayNetworks: prefixes(c.RelayNetworks),
+		AuthWithoutTLS: l.AuthWithoutTLS, AuthRelay: l.AuthRelay != nil && *l.AuthRelay, AuthFailures: c.Limits.AuthFailures, AuthDelay: c.Limits.AuthDelay.Std(),
 		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
 		MaxSessions: c.Limits.Sessions, MaxSessionsPerAddress: c.Limits.SessionsPerAddress,
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
@@ -190,7 +195,7 @@ func (s *Server) listen(l *config.Listener) error {
 		}
 	}
 	if l.ProxyProtocol {
-		o.ProxyNetworks = networks
+		o.ProxyNetworks = prefixes(l.ProxyNetworks)
 	}
 	server, err := smtpd.New(o)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,18 @@ var languages = []language{
 		}
 		return wasm
 	}},
+	{"tinygo", func(b *builder, example string) []byte {
+		tinygo := os.Getenv("TINYGO")
+		if tinygo == "" {
+			tinygo = b.tool("tinygo")
+		}
+		target := os.Getenv("TINYGO_TARGET") // of a TinyGo that was built without its libraries
+		if target == "" {
+			target = "wasip1"
+		}
+		b.run(filepath.Join("go", example), tinygo, "build", "-target="+target, "-buildmode=c-shared", "-scheduler=none", "-opt=2", "-no-debug", "-o", b.out(), ".")
+		return b.result()
+	}},
 	{"lua", func(b *builder, example string) []byte {
 		source, err := os.ReadFile(filepath.Join("lua", example+".lua"))
 		if err != nil {
@@ -56,9 +69,8 @@ var languages = []language{
 		return b.clang("-std=c++14", "-x", "c++", filepath.Join("c", example, example+".c"))
 	}},
 	{"rust", func(b *builder, example string) []byte {
-		cargo := b.tool("cargo")
-		b.rustTarget(b.tool("rustc"))
-		b.run("rust", cargo, "rustc", "--quiet", "--offline", "--release", "--target", rustTarget, "--target-dir", b.cache("cargo"),
+		cargo, rustc := b.cargo()
+		b.run("rust", "env", "RUSTC="+rustc, cargo, "rustc", "--quiet", "--offline", "--release", "--target", rustTarget, "--target-dir", b.cache("cargo"),
 			"--package", example, "--", "--emit=link="+b.out())
 		return b.result()
 	}},
@@ -120,10 +132,10 @@ const rustTarget = "wasm32-unknown-unknown"
 func (b *builder) clang(args ...string) []byte {
 	cc := b.tool("clang-14", "clang", "clang-19", "clang-18", "clang-17", "clang-16", "clang-15")
 	if out, err := exec.Command(cc, "--print-targets").Output(); err != nil || !bytes.Contains(out, []byte("wasm32")) {
-		b.Skipf("%s has no target wasm32", cc)
+		b.missing("%s has no target wasm32", cc)
 	}
 	if out, err := exec.Command(cc, "--target=wasm32", "-nostdlib", "-Wl,--no-entry", "-o", b.out(), "-x", "c", os.DevNull).CombinedOutput(); err != nil {
-		b.Skipf("%s cannot link for wasm32: install lld of the same version: %s", cc, out)
+		b.missing("%s cannot link for wasm32: install lld of the same version: %s", cc, out)
 	}
 	flags := []string{"--target=wasm32", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-nostdlib", "-ffreestanding", "-I../sdk/c",
 		"-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=16384", "-o", b.out()}
@@ -131,19 +143,52 @@ func (b *builder) clang(args ...string) []byte {
 	return b.result()
 }
 
-// rustTarget skips if there is no standard library for WebAssembly.
-func (b *builder) rustTarget(rustc string) {
+// cargo is the first cargo whose rustc makes WebAssembly: Debian's, or that on
+// the PATH.
+func (b *builder) cargo() (cargo, rustc string) {
+	b.Helper()
+	for _, dir := range []string{"/usr/bin/", ""} {
+		cargo, err1 := exec.LookPath(dir + "cargo")
+		rustc, err2 := exec.LookPath(dir + "rustc")
+		if errors.Join(err1, err2) == nil && hasRustTarget(rustc) {
+			return cargo, rustc
+		}
+	}
+	b.missing("there is no cargo whose rustc has the target %s: rustup target add %[1]s, or Debian's rustc, cargo and libstd-rust-dev-wasm32", rustTarget)
+	return "", ""
+}
+
+func hasRustTarget(rustc string) bool {
 	out, err := exec.Command(rustc, "--print", "target-libdir", "--target", rustTarget).Output()
 	if err == nil {
 		_, err = os.Stat(strings.TrimSpace(string(out)))
 	}
-	if err != nil {
-		b.Skipf("%s has no target %s: rustup target add %[2]s, or Debian's libstd-rust-dev-wasm32", rustc, rustTarget)
+	return err == nil
+}
+
+// rustTarget skips if there is no standard library for WebAssembly.
+func (b *builder) rustTarget(rustc string) {
+	if !hasRustTarget(rustc) {
+		b.missing("%s has no target %s: rustup target add %[2]s, or Debian's libstd-rust-dev-wasm32", rustc, rustTarget)
 	}
 }
 
 // builder is a test that builds a module.
-type builder struct{ testing.TB }
+type builder struct {
+	testing.TB
+	language string
+}
+
+// missing skips the test, or fails it if WASMTA_REQUIRE_LANGUAGES, words such
+// as "c,cpp,rust", has the language.
+func (b *builder) missing(format string, args ...any) {
+	b.Helper()
+	word, _, _ := strings.Cut(strings.ReplaceAll(b.language, "++", "pp"), " ")
+	if slices.Contains(strings.Split(os.Getenv("WASMTA_REQUIRE_LANGUAGES"), ","), word) {
+		b.Fatalf(format, args...)
+	}
+	b.Skipf(format, args...)
+}
 
 // tool is the first of the commands that is installed.
 func (b *builder) tool(names ...string) string {
@@ -153,7 +198,7 @@ func (b *builder) tool(names ...string) string {
 			return path
 		}
 	}
-	b.Skipf("%s is not installed", strings.Join(names, " or "))
+	b.missing("%s is not installed", strings.Join(names, " or "))
 	return ""
 }
 
@@ -220,7 +265,7 @@ func module(t testing.TB, l language, example string) []byte {
 	if wasm, ok := built.Load(key); ok {
 		return wasm.([]byte)
 	}
-	b := &builder{t}
+	b := &builder{t, l.name}
 	os.Remove(b.out())
 	wasm := l.build(b, example)
 	built.Store(key, wasm)

@@ -1,11 +1,14 @@
 package hostapi
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
@@ -81,7 +84,7 @@ const maxPriority = 1000
 
 func deliveryFields() []field {
 	route, attempt, res := hook.Stages(hook.Route), hook.Stages(hook.Attempt), hook.Stages(hook.Result)
-	edit := route | attempt | res
+	edit, dsn := route|attempt|res, hook.Stages(hook.DSN)
 	return []field{
 		{id: abi.QueueID, name: "QUEUE_ID", stages: inDelivery, bytes: ofDelivery(func(d *hook.Delivery) string { return d.ID.String() })},
 		{id: abi.Domain, name: "DOMAIN", stages: inDelivery, bytes: ofDelivery(func(d *hook.Delivery) string { return d.Domain })},
@@ -116,7 +119,7 @@ func deliveryFields() []field {
 			}
 			return c.editHops(func(n *mail.NextHop) { n.TLS = mail.TLSPolicy(v) })
 		}},
-		{id: abi.Transport, name: "TRANSPORT", stages: inDelivery, bytes: firstHop(mail.NextHop.String), setStages: route, setBytes: setTransport},
+		{id: abi.Transport, name: "TRANSPORT", stages: inDelivery, bytes: firstHop(mail.NextHop.String), setStages: route | res, setBytes: setTransport},
 		{id: abi.EhloName, name: "EHLO_NAME", stages: inDelivery, bytes: firstHop(func(n mail.NextHop) string { return n.Helo }),
 			setStages: route | attempt, setBytes: func(c *Call, v []byte) error {
 				name, err := mail.ParseDomain(string(v))
@@ -133,6 +136,47 @@ func deliveryFields() []field {
 				}
 				return c.editHops(func(n *mail.NextHop) { n.Source = a.String() })
 			}},
+		{id: abi.SuspendUntil, name: "SUSPEND_UNTIL", stages: res, num: numOfDelivery(func(d *hook.Delivery) int64 { return millis(d.Suspend) }),
+			setStages: res, setNum: func(c *Call, v int64) error {
+				if v <= 0 || v > c.guest.Now().Add(hook.MaxSuspend).UnixMilli() {
+					return abi.Invalid
+				}
+				return c.event.EditDelivery(func(d *hook.Delivery) error {
+					d.Suspend = time.UnixMilli(v)
+					return nil
+				})
+			}},
+		{id: abi.DSNAction, name: "DSN_ACTION", stages: dsn, bytes: ofNotice(func(n *hook.Notice, b []byte) []byte { return append(b, n.Action...) })},
+		{id: abi.DSNTo, name: "DSN_TO", stages: dsn, bytes: ofNotice(func(n *hook.Notice, b []byte) []byte { return appendPath(b, n.To) }),
+			setStages: dsn, setBytes: func(c *Call, v []byte) error {
+				p, err := c.mailbox(v, false)
+				if err != nil {
+					return err
+				}
+				return c.event.EditNotice(func(n *hook.Notice) error {
+					n.To = p
+					return nil
+				})
+			}},
+		{id: abi.DSNText, name: "DSN_TEXT", stages: dsn, bytes: ofNotice(func(n *hook.Notice, b []byte) []byte { return append(b, n.Text...) }),
+			setStages: dsn, setBytes: func(c *Call, v []byte) error {
+				if !utf8.Valid(v) || bytes.ContainsFunc(v, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }) {
+					return abi.Invalid
+				}
+				return c.event.EditNotice(func(n *hook.Notice) error {
+					n.Text = string(v)
+					return nil
+				})
+			}},
+	}
+}
+
+func ofNotice(f func(*hook.Notice, []byte) []byte) func(*Call, []byte) ([]byte, abi.Code) {
+	return func(c *Call, b []byte) ([]byte, abi.Code) {
+		if c.event.Delivery == nil || c.event.Delivery.Notice == nil {
+			return nil, abi.State
+		}
+		return f(c.event.Delivery.Notice, b), abi.OK
 	}
 }
 
@@ -171,9 +215,11 @@ func deliveryLen(f func(*hook.Delivery) int) func(*Call) int {
 // The list ROUTE: the next hops in the order in which they are tried.
 
 var routeList = list{
-	stages: hook.Stages(hook.Route, hook.Attempt, hook.Result),
-	grant:  func(g *Grant) Access { return max(g.Envelope, Read) },
-	len:    deliveryLen(func(d *hook.Delivery) int { return len(d.NextHops) }),
+	stages:  hook.Stages(hook.Route, hook.Attempt, hook.Result),
+	texts:   []abi.ListField{abi.RouteHost},
+	numbers: []abi.ListField{abi.RoutePort, abi.RoutePref},
+	grant:   func(g *Grant) Access { return max(g.Envelope, Read) },
+	len:     deliveryLen(func(d *hook.Delivery) int { return len(d.NextHops) }),
 	bytes: func(c *Call, i int, f abi.ListField, b []byte) ([]byte, abi.Code) {
 		if f != abi.RouteHost {
 			return nil, abi.Unsupported
@@ -233,9 +279,11 @@ var routeList = list{
 
 // The list ATTEMPT: past attempts, oldest first.
 var attemptList = list{
-	stages: inDelivery,
-	grant:  func(*Grant) Access { return Read },
-	len:    deliveryLen(func(d *hook.Delivery) int { return len(d.History) }),
+	stages:  inDelivery,
+	texts:   []abi.ListField{abi.AttemptRelay, abi.AttemptText},
+	numbers: []abi.ListField{abi.AttemptTime, abi.AttemptCode},
+	grant:   func(*Grant) Access { return Read },
+	len:     deliveryLen(func(d *hook.Delivery) int { return len(d.History) }),
 	bytes: func(c *Call, i int, f abi.ListField, b []byte) ([]byte, abi.Code) {
 		a := &c.event.Delivery.History[i]
 		switch f {

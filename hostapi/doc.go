@@ -1,5 +1,5 @@
 // Package hostapi is what a guest may call: one file per family of functions
-// (log, config, session, envelope, header, content, delivery, reply, attr,
+// (log, config, session, auth, envelope, header, content, delivery, reply, attr,
 // clock, random, feature, metric, and the capabilities kv, dns, http, crypto,
 // table, event), and field and list for what they share. Open the directory,
 // and the file names are the list of a plugin's powers. Each function checks the

@@ -100,7 +100,10 @@ func (c *Call) mailbox(v []byte, null bool) (mail.Path, error) {
 // The list RCPT.
 
 var rcptList = list{
-	stages: inTx,
+	stages:   inTx,
+	texts:    []abi.ListField{abi.RcptAddr, abi.RcptOrcpt, abi.RcptLocal, abi.RcptDomain, abi.RcptOriginal},
+	numbers:  []abi.ListField{abi.RcptNotify, abi.RcptStatus},
+	settable: []abi.ListField{abi.RcptAddr},
 	len: func(c *Call) int {
 		if c.event.Tx == nil {
 			return int(abi.State)
@@ -135,7 +138,7 @@ var rcptList = list{
 			return int64(c.event.Tx.Envelope.Recipients[i].Notify)
 		case abi.RcptStatus:
 			d := c.event.Delivery
-			if c.event.Stage != hook.Result || d == nil || i >= len(d.Results) {
+			if c.event.Stage != hook.Result && c.event.Stage != hook.DSN || d == nil || i >= len(d.Results) {
 				return int64(abi.State)
 			}
 			return int64(d.Results[i].Outcome)
@@ -165,10 +168,7 @@ var rcptList = list{
 		c.meter.Charge(int64(len(c.event.Tx.Envelope.Recipients)) * costClone)
 		return abi.OK
 	},
-	set: func(c *Call, i int, f abi.ListField, v []byte) error {
-		if f != abi.RcptAddr {
-			return abi.Unsupported
-		}
+	set: func(c *Call, i int, v []byte) error {
 		p, err := c.mailbox(v, false)
 		if err != nil {
 			return err

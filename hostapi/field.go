@@ -6,7 +6,7 @@ import (
 )
 
 // field is one row of the table of fields: who may read or change it, where,
-// and how. The rows stand with their families in session.go, envelope.go,
+// and how. The rows stand with their families in session.go, auth.go, envelope.go,
 // header.go, delivery.go and plugin.go.
 type field struct {
 	id     abi.Field
@@ -19,7 +19,7 @@ type field struct {
 	bytes func(c *Call, b []byte) ([]byte, abi.Code)
 	num   func(c *Call) int64
 
-	// Changing needs the grant envelope = "write", and setStages.
+	// Changing needs the grant envelope = "write" (AUTH_ID: or auth_password), and setStages.
 	setStages hook.StageSet
 	setBytes  func(c *Call, v []byte) error
 	setNum    func(c *Call, v int64) error
@@ -57,14 +57,14 @@ var (
 )
 
 // fieldTable finds a field by the two octets of its id.
-type fieldTable [8][16]*field
+type fieldTable [8][32]*field
 
 // table is never changed.
 var table = newFieldTable()
 
 func newFieldTable() *fieldTable {
 	var t fieldTable
-	for _, list := range [][]field{sessionFields(), envelopeFields(), contentFields(), deliveryFields(), pluginFields()} {
+	for _, list := range [][]field{sessionFields(), authFields(), envelopeFields(), contentFields(), deliveryFields(), pluginFields()} {
 		for i := range list {
 			f := &list[i]
 			t[f.id>>8][f.id&0xff] = f
@@ -139,7 +139,7 @@ func getNum(c *Call, _ Memory, p []uint64) int64 {
 
 // changeable checks grant and stage, and counts the change.
 func (f *field) changeable(c *Call) abi.Code {
-	if code := c.mayWrite(); code < 0 {
+	if code := c.mayWrite(); code < 0 && !f.saysWho(c) {
 		return code
 	}
 	if c.event == nil || !f.setStages.Has(c.event.Stage) {

@@ -77,8 +77,10 @@ func (c *Call) editHeader(f func(h *mail.Header, utf8 bool) error) error {
 // The list HEADER.
 
 var headerList = list{
-	stages: inHeader,
-	grant:  func(g *Grant) Access { return g.Headers },
+	stages:   inHeader,
+	texts:    []abi.ListField{abi.HeaderName, abi.HeaderValue, abi.HeaderRaw},
+	settable: []abi.ListField{abi.HeaderValue},
+	grant:    func(g *Grant) Access { return g.Headers },
 	len: func(c *Call) int {
 		if c.event.Content == nil {
 			return int(abi.State)
@@ -105,10 +107,7 @@ var headerList = list{
 		c.meter.Charge(int64(c.event.Content.Header.Len())*costClone + int64(size))
 		return abi.OK
 	},
-	set: func(c *Call, i int, f abi.ListField, v []byte) error {
-		if f != abi.HeaderValue {
-			return abi.Unsupported
-		}
+	set: func(c *Call, i int, v []byte) error {
 		return c.editHeader(func(h *mail.Header, utf8 bool) error { return h.Set(i, string(v), utf8) })
 	},
 	insert: func(c *Call, i int, v []byte) error {
@@ -127,6 +126,7 @@ var headerList = list{
 // first.
 var receivedList = list{
 	stages: inHeader,
+	texts:  []abi.ListField{abi.HeaderName, abi.HeaderValue, abi.HeaderRaw},
 	grant:  func(g *Grant) Access { return min(g.Headers, Read) },
 	len: func(c *Call) int {
 		if c.event.Content == nil {

@@ -170,6 +170,9 @@ func event(stage hook.Stage) *hook.Event {
 			Results:  []mail.Result{{Outcome: mail.Delivered}, {Outcome: mail.Failed}},
 			Last:     mail.Result{Reply: mail.Reply{Code: 450, Text: "later"}, RemoteMTA: "mx1"},
 			History:  []mail.Attempt{{At: time.UnixMilli(7000), Relay: "r", Result: mail.Result{Reply: mail.Reply{Code: 450, Text: "later"}}}}}
+		if stage == hook.DSN {
+			e.Delivery.Notice = &hook.Notice{Action: "failed", To: e.Tx.Envelope.ReversePath}
+		}
 	}
 	return e
 }
@@ -472,12 +475,53 @@ func TestDelivery(t *testing.T) {
 	if !slices.Equal(e.Delivery.NextHops, want) || e.Delivery.Priority != 7 || e.Delivery.Retry.UnixMilli() != 12345 {
 		t.Errorf("delivery is %+v", e.Delivery)
 	}
-	h = newHost(t, all, event(hook.Result))
+	h.code(abi.State, "get_num", abi.SuspendUntil)
+	h.code(abi.State, "set_num", abi.SuspendUntil, 1)
+	h.code(abi.State, "get", abi.DSNTo, half, half)
+
+	e = event(hook.Result)
+	h = newHost(t, all, e)
 	h.number(1, "list_num", abi.ListRcpt, 0, abi.RcptStatus)
 	h.number(2, "list_num", abi.ListRcpt, 1, abi.RcptStatus)
-	h.code(abi.State, "set", abi.Transport, "discard")
 	h.code(abi.State, "list_insert", abi.ListRoute, 0, "a.example")
 	h.code(abi.OK, "set_num", abi.Expire, 99999)
+	h.code(abi.Invalid, "set", abi.Transport, "pipe:/bin/sh")
+	h.code(abi.OK, "set", abi.Transport, "smtp:backup.example:25")
+	h.code(abi.NotFound, "get_num", abi.SuspendUntil)
+	until := int(time.Now().Add(23 * time.Hour).UnixMilli())
+	h.code(abi.OK, "set_num", abi.SuspendUntil, until)
+	h.number(int64(until), "get_num", abi.SuspendUntil)
+	h.code(abi.Invalid, "set_num", abi.SuspendUntil, until+2*3600_000)
+	h.code(abi.Invalid, "set_num", abi.SuspendUntil, 0)
+	if e.Delivery.NextHops[0].Host != "backup.example" || e.Delivery.Suspend.UnixMilli() != int64(until) {
+		t.Errorf("delivery is %+v", e.Delivery)
+	}
+	newHost(t, Grant{}, e).code(abi.Denied, "set_num", abi.SuspendUntil, until)
+	newHost(t, all, event(hook.Attempt)).code(abi.State, "set", abi.Transport, "discard")
+}
+
+func TestNotification(t *testing.T) {
+	e := event(hook.DSN)
+	h := newHost(t, all, e)
+	h.text("failed", "get", abi.DSNAction)
+	h.text("alice@example.com", "get", abi.DSNTo)
+	h.text("", "get", abi.DSNText)
+	h.number(1, "list_num", abi.ListRcpt, 0, abi.RcptStatus)
+	h.code(abi.OK, "set", abi.DSNTo, "bounces@example.net")
+	for _, bad := range []string{"", "a b@example.net", "@example.net", "a@example.net>\r\nBcc: <b@example.net", "gr\u00fcn@example.net"} {
+		h.code(abi.Invalid, "set", abi.DSNTo, bad)
+	}
+	h.code(abi.OK, "set", abi.DSNText, "one\nzwei Gr\u00fc\u00dfe\n")
+	for _, bad := range []string{"a\r\n.\r\n", "\x00", "\xff", "\x1b[2J"} {
+		h.code(abi.Invalid, "set", abi.DSNText, bad)
+	}
+	h.code(abi.TooLarge, "set", abi.DSNText, strings.Repeat("x", 8193))
+	h.code(abi.Unsupported, "set", abi.DSNAction, "delayed")
+	if n := e.Delivery.Notice; n.To != path("bounces@example.net") || n.Text != "one\nzwei Gr\u00fc\u00dfe\n" {
+		t.Errorf("notification is %+v", n)
+	}
+	h = newHost(t, Grant{}, e)
+	h.code(abi.Denied, "set", abi.DSNTo, "bounces@example.net")
 }
 
 func TestLogConfigAndTheRest(t *testing.T) {

@@ -1,6 +1,8 @@
 package hostapi
 
 import (
+	"slices"
+
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/hostapi/abi"
 )
@@ -10,13 +12,16 @@ import (
 type list struct {
 	stages hook.StageSet
 	grant  func(*Grant) Access
-	len    func(c *Call) int // negative: a code
-	bytes  func(c *Call, i int, f abi.ListField, b []byte) ([]byte, abi.Code)
-	num    func(c *Call, i int, f abi.ListField) int64
-	find   func(c *Call, from int, key []byte) int // -1: none
 
-	count  func(c *Call, size int) abi.Code // counts an edit that adds size octets
-	set    func(c *Call, i int, f abi.ListField, v []byte) error
+	texts, numbers, settable []abi.ListField // of an element: of kind b, of kind n, and those that set takes
+
+	len   func(c *Call) int // negative: a code
+	bytes func(c *Call, i int, f abi.ListField, b []byte) ([]byte, abi.Code)
+	num   func(c *Call, i int, f abi.ListField) int64
+	find  func(c *Call, from int, key []byte) int // -1: none
+
+	count  func(c *Call, size int) abi.Code     // counts an edit that adds size octets
+	set    func(c *Call, i int, v []byte) error // the one field that may be set
 	insert func(c *Call, i int, v []byte) error // i may be the length
 	remove func(c *Call, i int) error
 }
@@ -85,6 +90,9 @@ func listGet(c *Call, m Memory, p []uint64) int64 {
 	if l == nil {
 		return int64(abi.Unsupported)
 	}
+	if !slices.Contains(l.texts, abi.ListField(p[2])) {
+		return int64(abi.Unsupported)
+	}
 	i, code := c.element(l, Read, p[1])
 	if code < 0 {
 		return int64(code)
@@ -99,7 +107,7 @@ func listGet(c *Call, m Memory, p []uint64) int64 {
 // list_num(list, idx, field)
 func listNum(c *Call, _ Memory, p []uint64) int64 {
 	l := lists(p[0])
-	if l == nil || l.num == nil {
+	if l == nil || !slices.Contains(l.numbers, abi.ListField(p[2])) {
 		return int64(abi.Unsupported)
 	}
 	i, code := c.element(l, Read, p[1])
@@ -113,7 +121,7 @@ func listNum(c *Call, _ Memory, p []uint64) int64 {
 func listSet(c *Call, m Memory, p []uint64) int64 {
 	v := in(m, p[3], p[4])
 	l := lists(p[0])
-	if l == nil || l.set == nil {
+	if l == nil || !slices.Contains(l.settable, abi.ListField(p[2])) {
 		return int64(abi.Unsupported)
 	}
 	i, code := c.element(l, Write, p[1])
@@ -123,7 +131,7 @@ func listSet(c *Call, m Memory, p []uint64) int64 {
 	if code := l.count(c, len(v)); code < 0 {
 		return int64(code)
 	}
-	return result(l.set(c, i, abi.ListField(p[2]), v))
+	return result(l.set(c, i, v))
 }
 
 // list_insert(list, idx, ptr, len): before the element idx; -1 is the end.

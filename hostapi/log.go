@@ -36,7 +36,7 @@ func (c *Call) Log(level int32, text []byte) abi.Code {
 	if len(text) > abi.MaxLogLine {
 		text = text[:abi.MaxLogLine]
 	}
-	l.Text = Printable(string(text))
+	l.Text = Printable(string(c.withoutPassword(text)))
 	c.meter.Charge(int64(100 + len(text)))
 	if code == abi.OK {
 		c.last = l.Text

@@ -88,8 +88,8 @@ func sessionFields() []field {
 		{id: abi.Listener, name: "LISTENER", stages: inAll, bytes: ofClient(func(cl *mail.Client) string { return cl.Listener })},
 		{id: abi.PTRName, name: "PTR_NAME", stages: inAll, bytes: ofClient(func(cl *mail.Client) string { return cl.PTR })},
 		{id: abi.SessionID, name: "SESSION_ID", stages: inAll, bytes: ofClient(func(cl *mail.Client) string { return cl.Session })},
-		{id: abi.ConnCountIP, name: "CONN_COUNT_IP", stages: inSession, num: numNotOffered},
-		{id: abi.ProxyIP, name: "PROXY_IP", stages: inSession, bytes: notOffered},
+		{id: abi.ConnCountIP, name: "CONN_COUNT_IP", stages: inSession, num: connections},
+		{id: abi.ProxyIP, name: "PROXY_IP", stages: inSession, bytes: proxyIP},
 		{id: abi.Banner, name: "BANNER", stages: connect, bytes: banner, setStages: connect, setBytes: setBanner},
 
 		{id: abi.Helo, name: "HELO", stages: inAll, bytes: helo},
@@ -105,12 +105,6 @@ func sessionFields() []field {
 		{id: abi.TLSSNI, name: "TLS_SNI", stages: inAll, bytes: ofTLS(func(t *mail.TLS) string { return t.ServerName })},
 		{id: abi.ClientCertFP, name: "CLIENT_CERT_FP", stages: inAll, bytes: ofTLS(func(t *mail.TLS) string { return t.Fingerprint })},
 		{id: abi.Extensions, name: "EXTENSIONS", stages: ehlo, bytes: extensions, setStages: ehlo, setBytes: setExtensions},
-
-		{id: abi.AuthMech, name: "AUTH_MECH", stages: inAll, bytes: notOffered},
-		{id: abi.AuthUser, name: "AUTH_USER", stages: inAll, bytes: ofClient(func(cl *mail.Client) string { return cl.Auth })},
-		{id: abi.AuthPass, name: "AUTH_PASS", stages: auth, grant: password, bytes: notOffered},
-		{id: abi.AuthID, name: "AUTH_ID", stages: inAll, bytes: ofClient(func(cl *mail.Client) string { return cl.Auth }),
-			setStages: auth, setBytes: func(*Call, []byte) error { return abi.Unsupported }},
 
 		{id: abi.Verb, name: "VERB", stages: ehlo | auth | hook.Stages(hook.Command), bytes: func(c *Call, b []byte) ([]byte, abi.Code) {
 			return text(b, c.event.Verb)
@@ -134,6 +128,21 @@ func helo(c *Call, b []byte) ([]byte, abi.Code) {
 		return nil, abi.State
 	}
 	return text(b, cl.Helo)
+}
+
+// connections counts the client's open connections; E_NOT_FOUND: nobody counts.
+func connections(c *Call) int64 {
+	if s := c.event.Session; s != nil && s.Connections != nil {
+		return int64(s.Connections())
+	}
+	return int64(abi.NotFound)
+}
+
+func proxyIP(c *Call, b []byte) ([]byte, abi.Code) {
+	if s := c.event.Session; s != nil && s.Proxy.IsValid() {
+		return s.Proxy.Unmap().WithZone("").AppendTo(b), abi.OK
+	}
+	return nil, abi.NotFound
 }
 
 func banner(c *Call, b []byte) ([]byte, abi.Code) {

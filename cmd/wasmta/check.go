@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,12 +77,24 @@ func (k *checker) say(key, format string, args ...any) *config.Error {
 	return e
 }
 
-// listeners: what a role promises and this version does not do.
+// listeners: who may authenticate there, and how.
 func (k *checker) listeners() {
 	for i, l := range k.cfg.Listeners {
-		if l.Role == config.RoleSubmission {
-			k.warn(fmt.Sprintf("listener.%d.role", i), "listener %q: there is no AUTH yet, so that role = \"submission\" does what \"mx\" does: "+
-				"only clients in relay_networks may send to anyone", l.Name)
+		key := fmt.Sprintf("listener.%d.", i)
+		asked := slices.ContainsFunc(k.cfg.Plugins, func(p config.Plugin) bool {
+			return len(p.Listeners) == 0 || slices.Contains(p.Listeners, l.Name)
+		})
+		switch {
+		case l.Role != config.RoleSubmission:
+		case !asked:
+			k.warn(key+"role", "listener %q: nobody can authenticate, since no plugin is asked there: only clients in relay_networks may send mail; "+
+				"add a [[plugin]] that answers the hook auth", l.Name)
+		case l.TLS == config.TLSNone && !l.AuthWithoutTLS:
+			k.warn(key+"tls", "listener %q: nobody can authenticate without TLS: only clients in relay_networks may send mail; "+
+				"set tls = \"starttls\" or \"implicit\"", l.Name)
+		}
+		if l.AuthWithoutTLS && !l.Local() {
+			k.warn(key+"auth_without_tls", "listener %q: auth_without_tls lets passwords travel where others can read them: use it on loopback and unix sockets", l.Name)
 		}
 	}
 }

@@ -61,7 +61,20 @@ type Listener struct {
 	Role          Role    `toml:"role"`           // mx | submission | lmtp
 	Address       string  `toml:"address"`        // host:port, or unix:PATH
 	TLS           TLSMode `toml:"tls"`            // none | starttls | implicit
-	ProxyProtocol bool    `toml:"proxy_protocol"` // from relay_networks only
+	ProxyProtocol bool    `toml:"proxy_protocol"` // from ProxyNetworks only
+
+	ProxyNetworks  []Prefix `toml:"proxy_networks"`   // default: relay_networks
+	AuthWithoutTLS bool     `toml:"auth_without_tls"` // AUTH in clear text too
+	AuthRelay      *bool    `toml:"auth_relay"`       // who is authenticated may send to anyone; not nil after Load
+}
+
+// Local tells whether only this machine can reach the listener.
+func (l *Listener) Local() bool {
+	if strings.HasPrefix(l.Address, "unix:") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(l.Address)
+	return err == nil && loopback(host)
 }
 
 // TLS is [tls].
@@ -107,6 +120,8 @@ type Limits struct {
 	DeliveriesPerHop   int      `toml:"deliveries_per_hop"`
 	PluginMemory       Size     `toml:"plugin_memory"` // all instances together; 0: a quarter of RAM
 	CommandTimeout     Duration `toml:"command_timeout"`
+	AuthFailures       int      `toml:"auth_failures"` // of one session
+	AuthDelay          Duration `toml:"auth_delay"`    // before credentials are refused
 }
 
 // Plugin is one [[plugin]].
@@ -262,6 +277,7 @@ func Parse(data []byte, path, dir string) (*Config, error) {
 		Limits: Limits{
 			MessageSize: 50 << 20, Recipients: 1000, Sessions: 10_000, SessionsPerAddress: 100, MinFree: 256 << 20,
 			Deliveries: 200, DeliveriesPerHop: 20, CommandTimeout: 5 * Minute,
+			AuthFailures: 3, AuthDelay: 2 * Second,
 		},
 	}
 	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
@@ -356,6 +372,13 @@ func (c *Config) defaults() {
 		l := &c.Listeners[i]
 		if l.Name == "" {
 			l.Name = l.Role.String()
+		}
+		if l.ProxyProtocol && len(l.ProxyNetworks) == 0 {
+			l.ProxyNetworks = c.RelayNetworks
+		}
+		if l.AuthRelay == nil {
+			submission := l.Role == RoleSubmission
+			l.AuthRelay = &submission
 		}
 	}
 	if len(c.Queue.Retry) == 0 {
@@ -497,6 +520,12 @@ func (c *Config) check(p *checker) {
 		if l.TLS != TLSNone && c.TLS.Certificate == "" {
 			p.fault(key+"tls", "tls = %q needs a certificate: set certificate and key in [tls], or tls = \"none\"", l.TLS)
 		}
+		switch {
+		case !l.ProxyProtocol && len(l.ProxyNetworks) > 0:
+			p.fault(key+"proxy_networks", "proxy_networks are of use with proxy_protocol = true only: set it, or remove them")
+		case l.ProxyProtocol && len(l.ProxyNetworks) == 0:
+			p.fault(key+"proxy_protocol", "proxy_protocol needs proxy_networks = the addresses of your proxies: nobody else is believed")
+		}
 	}
 	if len(c.Listeners) == 0 {
 		p.fault("", "there is no [[listener]]: nothing would accept mail; add one with name, role and address")
@@ -532,7 +561,8 @@ func (c *Config) check(p *checker) {
 	for _, v := range []struct {
 		key string
 		is  Duration
-	}{{"queue.lifetime", c.Queue.Lifetime}, {"queue.warn_after", c.Queue.WarnAfter}, {"limits.command_timeout", c.Limits.CommandTimeout}} {
+	}{{"queue.lifetime", c.Queue.Lifetime}, {"queue.warn_after", c.Queue.WarnAfter}, {"limits.command_timeout", c.Limits.CommandTimeout},
+		{"limits.auth_delay", c.Limits.AuthDelay}} {
 		if v.is < Second { // a bare number counts nanoseconds
 			p.fault(v.key, "%s must be at least 1s; write a number and a unit in quotes, such as \"30s\", \"5m\", \"4h\", \"5d\"", v.key)
 		}
@@ -544,6 +574,7 @@ func (c *Config) check(p *checker) {
 		{"message_size", int64(c.Limits.MessageSize)}, {"recipients", int64(c.Limits.Recipients)}, {"sessions", int64(c.Limits.Sessions)},
 		{"sessions_per_address", int64(c.Limits.SessionsPerAddress)}, {"min_free", int64(c.Limits.MinFree)},
 		{"deliveries", int64(c.Limits.Deliveries)}, {"deliveries_per_hop", int64(c.Limits.DeliveriesPerHop)},
+		{"auth_failures", int64(c.Limits.AuthFailures)},
 	} {
 		if v.is < 1 {
 			p.fault("limits."+v.key, "%s must be at least 1", v.key)

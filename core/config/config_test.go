@@ -60,6 +60,11 @@ func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
 		head + "[[route]]\ndomains = [\"a b\"]\nto='mx'":                                                     `x.toml:5:1: domain "a b"`,
 		head + "[[route]]\ndomains = [\"*\"]":                                                                `x.toml:4:3: a route needs to`,
 		head + "[[route]]\ndomains=['*']\nto = 'ftp:x'":                                                      `x.toml:6:6: `,
+		head + "proxy_networks = ['192.0.2.1']":                                                              `x.toml:4:1: proxy_networks are of use with proxy_protocol = true only`,
+		head + "proxy_protocol = true":                                                                       `x.toml:4:1: proxy_protocol needs proxy_networks`,
+		head + "proxy_networks = ['192.0.2.1/8']":                                                            `x.toml:4:19: `,
+		head + "[limits]\nauth_failures = 0":                                                                 `x.toml:5:1: auth_failures must be at least 1`,
+		head + "[limits]\nauth_delay = '1ms'":                                                                `x.toml:5:1: limits.auth_delay must be at least 1s`,
 		head + "tls = \"starttls\"":                                                                          `x.toml:4:1: tls = "starttls" needs a certificate`,
 		head + "[[listener]]\naddress='x'":                                                                   `x.toml:4:3: the listener name "mx" is used twice`,
 		head + "[queue]\nretry = ['1h', '5x']":                                                               `x.toml:5:16: `,
@@ -160,4 +165,39 @@ func FuzzParse(f *testing.F) {
 			_, _ = Parse(data, "x.toml", "/")
 		}
 	})
+}
+
+func TestWhatAuthenticationGivesDependsOnTheRole(t *testing.T) {
+	c, err := Parse([]byte(`relay_networks = ["10.0.0.0/8"]
+[[listener]]
+address = "0.0.0.0:25"
+[[listener]]
+role = "submission"
+address = "[::1]:587"
+auth_without_tls = true
+proxy_protocol = true
+[[listener]]
+name = "other"
+role = "submission"
+address = "unix:s"
+auth_relay = false
+proxy_protocol = true
+proxy_networks = ["192.0.2.1"]
+`), "x.toml", "/etc/w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := c.Listeners
+	if *l[0].AuthRelay || !*l[1].AuthRelay || *l[2].AuthRelay || l[0].AuthWithoutTLS || !l[1].AuthWithoutTLS {
+		t.Errorf("%+v", l)
+	}
+	if l[0].Local() || !l[1].Local() || !l[2].Local() {
+		t.Errorf("local: %v %v %v", l[0].Local(), l[1].Local(), l[2].Local())
+	}
+	if len(l[0].ProxyNetworks) != 0 || l[1].ProxyNetworks[0].String() != "10.0.0.0/8" || l[2].ProxyNetworks[0].String() != "192.0.2.1/32" {
+		t.Errorf("%+v", l)
+	}
+	if c.Limits.AuthFailures != 3 || c.Limits.AuthDelay != 2*Second {
+		t.Errorf("%+v", c.Limits)
+	}
 }

@@ -46,6 +46,9 @@ type Report struct {
 	Header     []byte // header block of the message
 	Body       []byte // its body, if Size allows to return it; else nil
 	Size       int64  // of its content, in octets
+
+	To   mail.Path // whom it is for, if not the reverse-path
+	Text string    // for people, in the place of the usual one; its lines are paragraphs
 }
 
 // Recipient is one recipient and its result.
@@ -83,6 +86,9 @@ func Compose(r Report) (env mail.Envelope, header, body []byte, ok bool) {
 	if len(r.Recipients) == 0 {
 		return mail.Envelope{}, nil, nil, false
 	}
+	if r.To.IsNull() {
+		r.To = r.Envelope.ReversePath
+	}
 	c := composer{Report: r}
 	c.global = c.needsGlobal()
 	parts := []part{c.text(), c.status(), c.content()}
@@ -106,10 +112,10 @@ func Compose(r Report) (env mail.Envelope, header, body []byte, ok bool) {
 	fmt.Fprintf(&b, "\r\n--%s--\r\n", boundary)
 
 	env = mail.Envelope{Recipients: []mail.Recipient{{
-		ForwardPath: r.Envelope.ReversePath,
+		ForwardPath: r.To,
 		RcptParams:  mail.RcptParams{Notify: mail.NotifyNever},
 	}}}
-	env.SMTPUTF8 = c.global || r.Envelope.ReversePath.NeedsUTF8()
+	env.SMTPUTF8 = c.global || r.To.NeedsUTF8()
 	if eight {
 		env.Body = mail.Body8BitMIME
 	}
@@ -131,7 +137,7 @@ func (c *composer) needsGlobal() bool {
 	if !c.Envelope.SMTPUTF8 {
 		return false
 	}
-	need := c.Envelope.ReversePath.NeedsUTF8() || has8Bit(c.Header)
+	need := c.Envelope.ReversePath.NeedsUTF8() || c.To.NeedsUTF8() || has8Bit(c.Header)
 	for _, r := range c.Recipients {
 		need = need || r.ForwardPath.NeedsUTF8() || r.Original.NeedsUTF8() || has8Bit([]byte(r.Orcpt))
 	}
@@ -144,7 +150,7 @@ func (c *composer) header(boundary string, eight bool) []byte {
 	field := func(name, value string) { writeField(&b, name, value) }
 	field("Date", c.Now.Format(time.RFC1123Z))
 	field("From", "Mail Delivery System <MAILER-DAEMON@"+c.Hostname+">")
-	writeWhole(&b, "To", "<"+c.Envelope.ReversePath.String()+">")
+	writeWhole(&b, "To", "<"+c.To.String()+">")
 	field("Subject", subject)
 	field("Message-ID", "<"+c.ID.String()+"."+strconv.FormatInt(c.Now.UnixNano(), 36)+"."+c.Action.String()+"@"+c.Hostname+">")
 	if id := c.messageID(); id != "" {
@@ -189,14 +195,18 @@ func (c *composer) text() part {
 	var b bytes.Buffer
 	para := func(s string) { b.Write(wrap("", s)); b.WriteString("\r\n") }
 	para("This is the mail system at host " + c.Hostname + ".")
-	switch c.Action {
-	case Failed:
+	switch {
+	case c.Text != "":
+		for line := range strings.SplitSeq(strings.TrimSuffix(c.Text, "\n"), "\n") {
+			para(mail.Printable(strings.ToValidUTF8(line, "?")))
+		}
+	case c.Action == Failed:
 		para("I'm sorry to have to inform you that your message could not be delivered to one or more recipients. Its content, or its header section, is attached below.")
 		para("For further assistance, please send mail to postmaster. If you do so, please include this report.")
-	case Delayed:
+	case c.Action == Delayed:
 		para("THIS IS A WARNING ONLY. YOU DO NOT NEED TO RESEND YOUR MESSAGE.")
 		para("Your message could not be delivered yet. It will be retried until " + c.Recipients[0].RetryUntil.Format(time.RFC1123Z) + ".")
-	case Success:
+	case c.Action == Success:
 		para("Your message was successfully delivered to the destination(s) listed below. If a recipient was relayed, you may not get further notifications.")
 	}
 	for _, r := range c.Recipients {

@@ -58,6 +58,35 @@ func (l Log) Disconnected(c *mail.Client, reason string, messages int) {
 		slog.String("reason", reason), slog.Int("messages", messages))
 }
 
+// Authenticated: a client said who it is, and by, a plugin, believed it.
+func (l Log) Authenticated(c *mail.Client, by string) {
+	attrs := []slog.Attr{slog.String("client", ClientName(c)), slog.String("session", c.Session), slog.String("sasl_method", c.AuthMech),
+		slog.String("sasl_username", c.Auth)}
+	if c.AuthUser != c.Auth {
+		attrs = append(attrs, slog.String("sasl_authcid", c.AuthUser))
+	}
+	l.emit(slog.LevelDebug, "smtpd", "", "authenticated", append(attrs, slog.String("plugin", by))...)
+}
+
+// AuthFailed: a SASL exchange failed. The line is Postfix's, so that what
+// watches its log for guessers finds them here. user is empty if the exchange
+// did not come so far; by is the plugin that decided, if one did.
+func (l Log) AuthFailed(c *mail.Client, mechanism, user, reason, by string) {
+	host := strings.TrimSuffix(ClientName(c), ":"+strconv.Itoa(int(c.Remote.Port())))
+	text := host + ": SASL " + mechanism + " authentication failed: " + reason
+	keys := []slog.Attr{slog.String("client", host), slog.String("sasl_method", mechanism), slog.String("reason", reason)}
+	add := func(key, value string) {
+		if value != "" {
+			keys = append(keys, slog.String(key, value))
+			text += ", " + key + "=" + value
+		}
+	}
+	add("sasl_username", user)
+	add("plugin", by)
+	add("session", c.Session)
+	l.emit(slog.LevelWarn, "smtpd", "", "auth_failed", slog.Any("", sentence{text, keys}))
+}
+
 // Rejected: a command or message was refused. stage is the SMTP verb or
 // "CONNECT"; to is empty before RCPT; by is the plugin that decided, empty for
 // the server itself; proto is the transmission type.
@@ -98,7 +127,7 @@ func (s sentence) LogValue() slog.Value { return slog.GroupValue(s.keys...) }
 func (l Log) Received(id mail.ID, c *mail.Client) {
 	attrs := []slog.Attr{slog.String("client", ClientName(c)), slog.String("helo", c.Helo), slog.String("listener", c.Listener)}
 	if c.Auth != "" {
-		attrs = append(attrs, slog.String("sasl_username", c.Auth))
+		attrs = append(attrs, slog.String("sasl_method", c.AuthMech), slog.String("sasl_username", c.Auth))
 	}
 	l.emit(slog.LevelInfo, "smtpd", id.String(), "received", attrs...)
 }

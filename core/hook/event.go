@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/wasmta/wasmta/core/mail"
@@ -18,7 +20,8 @@ import (
 //	Delivery    route, attempt, result, dsn
 //	Recipient   rcpt: the index into Tx.Envelope.Recipients; route ... dsn: 0 if there
 //	            is one recipient only, so that its attributes can be reached; -1 elsewhere
-//	Verb, Arg   command, ehlo, auth
+//	Auth        auth
+//	Verb, Arg   command, ehlo, auth (Arg: the mechanism)
 //	Reason      reset, close
 //
 // Read the fields directly. Change them only through the methods, which keep
@@ -31,6 +34,7 @@ type Event struct {
 	Tx        *Transaction
 	Content   *Content
 	Delivery  *Delivery
+	Auth      *Credentials
 	Recipient int
 	Verb      string // upper case
 	Arg       string // validated text without control characters; at ehlo the name
@@ -46,7 +50,32 @@ type Session struct {
 	Attrs      mail.Attrs // session scope, key "plugin/key"
 	Banner     string     // connect: the text of the 220 reply
 	Extensions []string   // ehlo: the keywords to offer, each with its arguments
+	Proxy      netip.Addr // of the proxy that spoke for the client; invalid: none did
+	// Connections counts the open connections of the client's address, or of
+	// its /64 in IPv6, this one included. nil: nobody counts.
+	Connections func() int
 }
+
+// Credentials are what a client gave in a SASL exchange.
+type Credentials struct {
+	Mechanism string // upper case
+	User      string // who it is (RFC 4616 authcid)
+	AuthzID   string // as whom it wants to act, if it said so (authzid)
+	// Password is overwritten after the asking: it must not be kept, nor
+	// written anywhere. nil: the mechanism has none.
+	Password []byte
+	// ID is who the client becomes if the answer is Accept, see
+	// [Event.SetAuthID]. Empty: User, if AuthzID does not ask for another.
+	ID string
+}
+
+// String hides the password from whoever prints an event.
+func (c Credentials) String() string { return c.Mechanism + " " + strconv.Quote(c.User) }
+
+// GoString is String.
+func (c Credentials) GoString() string { return c.String() }
+
+var errIdentity = errors.New("hook: this cannot be an identity")
 
 // Transaction is one MAIL to its end.
 type Transaction struct {
@@ -80,10 +109,22 @@ type Delivery struct {
 	Retry    time.Time      // result: when it is tried again; zero: by the schedule
 	Priority int            // higher first
 	NextHops []mail.NextHop // route: where to go, in order; empty: not said. attempt, result: the one taken
-	Results  []mail.Result  // result: one for each recipient
-	Last     mail.Result    // of the attempt before; Outcome Deferred and an empty Reply at the first
-	History  []mail.Attempt
+	Suspend  time.Time      // result: until when nothing is sent to the next hop, for any message; zero: not said
+	Results  []mail.Result  // result, dsn: one for each recipient
+	Last     mail.Result    // of the attempt before, at result of this one; Outcome Deferred and an empty Reply at the first
+	History  []mail.Attempt // the last ones, oldest first; at result this one too
+	Notice   *Notice        // dsn
 }
+
+// Notice is a notification that is about to be made.
+type Notice struct {
+	Action string    // failed, delayed, delivered
+	To     mail.Path // whom it is for: the reverse-path
+	Text   string    // for people, instead of the usual one; empty: the usual one
+}
+
+// MaxSuspend is how long a plugin may suspend a next hop.
+const MaxSuspend = 24 * time.Hour
 
 // Errors of editing.
 var (
@@ -297,6 +338,21 @@ func (e *Event) SetExtensions(list []string) error {
 	return nil
 }
 
+// SetAuthID says who the client is, if the answer to this stage is Accept.
+// It must be a [mail.ValidIdentity]. Stage auth.
+func (e *Event) SetAuthID(id string) error {
+	if e.Stage != Auth || e.Auth == nil {
+		return ErrStage
+	}
+	if !mail.ValidIdentity(id) {
+		return errIdentity
+	}
+	c, old := e.Auth, e.Auth.ID
+	c.ID = id
+	e.onUndo(func() { c.ID = old })
+	return nil
+}
+
 // SetSizeLimit lowers the limit on the content's size, in octets; a higher one
 // than the server's is ErrLimit. Stage data.
 func (e *Event) SetSizeLimit(n int64) error {
@@ -313,7 +369,8 @@ func (e *Event) SetSizeLimit(n int64) error {
 }
 
 // EditDelivery calls f with a copy of the delivery to change NextHops, Retry,
-// Expire, Priority. Stages route, attempt, result.
+// Expire, Priority, and at result Suspend. Next hops that are set at result are
+// those of the attempts that follow. Stages route, attempt, result.
 func (e *Event) EditDelivery(f func(*Delivery) error) error {
 	if e.Delivery == nil || e.Stage < Route || e.Stage > Result {
 		return ErrStage
@@ -329,6 +386,25 @@ func (e *Event) EditDelivery(f func(*Delivery) error) error {
 	}
 	*e.Delivery = d
 	e.onUndo(func() { *e.Delivery = old })
+	return nil
+}
+
+// EditNotice calls f with a copy of the notification to change To, which must
+// not become null, and Text. Stage dsn.
+func (e *Event) EditNotice(f func(*Notice) error) error {
+	if e.Stage != DSN || e.Delivery == nil || e.Delivery.Notice == nil {
+		return ErrStage
+	}
+	old := e.Delivery.Notice
+	n := *old
+	if err := f(&n); err != nil {
+		return err
+	}
+	if n.To.IsNull() {
+		return ErrIndex
+	}
+	e.Delivery.Notice = &n
+	e.onUndo(func() { e.Delivery.Notice = old })
 	return nil
 }
 

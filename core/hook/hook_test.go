@@ -58,7 +58,7 @@ func TestFailurePolicies(t *testing.T) {
 		{Rcpt, fail, FailContinue, Continue, 0}, {Connect, fail, FailTemporary, Defer, 421}, {Ehlo, odd, FailTemporary, Defer, 451},
 		{Route, fail, FailTemporary, Defer, 451}, {Route, crash, FailReject, Defer, 451}, {Attempt, fail, FailContinue, Continue, 0},
 		{Result, fail, FailReject, Defer, 451}, {Command, fail, FailTemporary, Reject, 554}, {DSN, fail, FailReject, Continue, 0},
-		{Close, fail, FailReject, Continue, 0},
+		{Close, fail, FailReject, Continue, 0}, {Auth, fail, FailTemporary, Defer, 454}, {Auth, fail, FailReject, Reject, 535},
 	} {
 		var told []Failure
 		k := Chain{{Name: "p", Stages: Stages(c.stage), OnError: c.policy, Handler: c.handler}}.Open("mx", func(f Failure) { told = append(told, f) })

@@ -99,10 +99,16 @@ func (o Outcome) ReplyAt(s Stage) *mail.Reply {
 		if s == Connect {
 			return mail.NewReply(554, "5.7.1", "Rejected by policy")
 		}
+		if s == Auth {
+			return mail.NewReply(535, "5.7.8", "Authentication credentials are invalid")
+		}
 		return mail.ReplyRejected()
 	case Defer:
 		if s == Connect {
 			return mail.NewReply(421, "4.7.1", "Deferred by policy, try again later")
+		}
+		if s == Auth {
+			return mail.NewReply(454, "4.7.0", "Temporary authentication failure")
 		}
 		if o.Failed {
 			return mail.ReplyPolicyUnavailable()

@@ -43,6 +43,8 @@ type Client struct {
 	ESMTP    bool   // EHLO or LHLO rather than HELO
 	TLS      *TLS   // nil: clear text
 	Auth     string // authenticated identity; empty: none
+	AuthMech string // SASL mechanism by which it was; empty: none
+	AuthUser string // name the client gave for it (the authentication identity); often the same as Auth
 	Arrived  time.Time
 }
 

@@ -234,8 +234,19 @@ func (t *task) run(ctx context.Context) {
 // suspended defers recipients whose next hop is not to be tried now.
 func (t *task) suspended(g route.Group, h *hop) {
 	t.m.mu.Lock()
-	last, failed, until := h.last, h.failed, h.until
+	last, failed, until, paused := h.last, h.failed, h.until, h.paused
 	t.m.mu.Unlock()
+	if time.Now().Before(paused) {
+		if paused.After(t.until) {
+			t.until = paused
+		}
+		for _, i := range g.Recipients {
+			r := &t.rcpts[i]
+			r.result = mail.Result{Reply: *mail.NewReply(451, "4.7.1", "delivery suspended by policy")}
+			r.answered, r.program, r.by, r.mayExpire = true, "qmgr", "", false
+		}
+		return
+	}
 	res := last
 	res.Outcome, res.Connect, res.Transmit = mail.Deferred, 0, 0
 	res.Reply.Text = "delivery suspended, next hop cannot be reached: " + last.Reply.Text
@@ -341,14 +352,8 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 			t.hold = "held by the delivery agent: " + r.result.Reply.Text
 		}
 	}
-	worst := results[0]
-	for _, res := range results {
-		if res.Outcome != mail.Delivered {
-			worst = res
-			break
-		}
-	}
-	t.history = append(t.history, mail.Attempt{At: began, Relay: worst.Relay, Result: worst})
+	res := worst(results)
+	t.history = append(t.history, mail.Attempt{At: began, Relay: res.Relay, Result: res})
 	if t.corrupt.Load() {
 		t.hold = "damaged: the body cannot be read as it was stored"
 		m.log.Error("a message is damaged; it is held", "id", t.item.ID.String(), "reason", t.hold)
@@ -359,16 +364,30 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 	}
 }
 
+// worst is the first result that is not delivered, or the first.
+func worst(results []mail.Result) mail.Result {
+	for _, res := range results {
+		if res.Outcome != mail.Delivered {
+			return res
+		}
+	}
+	return results[0]
+}
+
 // askResult lets plugins reclassify what was not delivered and change what
 // comes next.
 func (t *task) askResult(ctx context.Context, g route.Group, hops []mail.NextHop, results []mail.Result) {
 	ev := t.event(hook.Result, g.Recipients, hops)
 	ev.Delivery.Results = slices.Clone(results)
+	ev.Delivery.Last = worst(results)
 	o := t.k.Ask(ctx, ev)
 	t.keep(ev, g.Recipients)
 	d := ev.Delivery
 	if len(d.NextHops) > 0 && d.NextHops[0] != hops[0] {
 		t.pinned = &d.NextHops[0]
+	}
+	if !d.Suspend.IsZero() {
+		t.m.suspend(hops[0], d.Suspend)
 	}
 	from, to, class := mail.Deferred, mail.Failed, uint16(5)
 	switch o.Action {
@@ -421,7 +440,7 @@ func (t *task) event(s hook.Stage, list []int, hops []mail.NextHop) *hook.Event 
 		Delivery: &hook.Delivery{
 			ID: t.item.ID, Domain: t.item.Domain, Attempt: t.item.Attempts + 1,
 			Arrived: t.item.Arrived, Expire: t.expire(), Retry: t.retry, Priority: t.item.Priority,
-			NextHops: slices.Clone(hops), Last: t.rcpts[list[0]].Last, History: t.item.History,
+			NextHops: slices.Clone(hops), Last: t.rcpts[list[0]].Last, History: slices.Concat(t.item.History, t.history),
 		},
 	}
 }

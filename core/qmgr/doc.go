@@ -34,14 +34,17 @@
 // attempts that ended before there was a session, is suspended for 60 s, then one
 // item is tried; each further failure doubles the pause up to 10 min. Other
 // items for it are deferred meanwhile without a connection. That counts as an
-// attempt of theirs in the retry schedule.
+// attempt of theirs in the retry schedule. The result stage can suspend the next
+// hop of its attempt too, for a day at most, whatever works there; this is not
+// kept over a restart.
 //
 // # Outcomes
 //
 // One chain of plugins is acquired for each attempt. The result stage may turn
 // deferred into failed and failed into deferred, never what is delivered.
 // Attributes that plugins set on a recipient are stored with the item; in an
-// event with one recipient that is the current one. Attributes of the message
+// event with one recipient that is the current one. The dsn stage may send a
+// notification to somebody else, and change its text for people. Attributes of the message
 // that are set at route, attempt or result are seen by the later stages of the
 // same attempt and are not stored: the message is written once, at commit.
 //

@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/route"
 )
@@ -43,12 +44,13 @@ type hop struct {
 	until    time.Time   // suspended until then
 	failed   time.Time   // when the last failed attempt began
 	last     mail.Result // of that attempt
+	paused   time.Time   // suspended by a plugin until then
 	count    int         // attempts that ended ...
 	since    time.Time   // ... since then, for the pace
 	turn     time.Time   // of the last item that was told to come back later
 }
 
-func (h *hop) suspended(now time.Time) bool { return now.Before(h.until) }
+func (h *hop) suspended(now time.Time) bool { return now.Before(h.until) || now.Before(h.paused) }
 
 // pace is the time from the end of one attempt to the next, roughly. Attempts
 // under way count as if they ended now: those that began together end together,
@@ -94,7 +96,7 @@ func (m *Manager) hopAt(key mail.NextHop) *hop {
 	if h == nil {
 		if len(m.hops) >= maxIdleHops {
 			for k, idle := range m.hops {
-				if idle.active == 0 && len(idle.queue) == 0 {
+				if idle.active == 0 && len(idle.queue) == 0 && !time.Now().Before(idle.paused) {
 					delete(m.hops, k)
 					break
 				}
@@ -258,7 +260,7 @@ func (m *Manager) judge(h *hop, ok, dead bool, began time.Time, last mail.Result
 	case dead:
 		h.failures++
 		h.failed, h.last = began, last
-		if h.failures < suspendAfter || h.suspended(now) {
+		if h.failures < suspendAfter || now.Before(h.until) {
 			return 0 // those that were under way when it was suspended say nothing new
 		}
 		h.pause = min(max(2*h.pause, firstPause), maxPause)
@@ -266,6 +268,26 @@ func (m *Manager) judge(h *hop, ok, dead bool, began time.Time, last mail.Result
 		return h.pause
 	}
 	return 0
+}
+
+// suspend keeps everything from a next hop until a time, as a plugin wants.
+// The last word counts.
+func (m *Manager) suspend(key mail.NextHop, until time.Time) {
+	now := time.Now()
+	until = earlier(until, now.Add(hook.MaxSuspend))
+	m.mu.Lock()
+	h := m.hopAt(key)
+	h.paused = until
+	m.advance(h)
+	m.mu.Unlock()
+	m.log.Warn("next hop suspended by a plugin", "nexthop", key.String(), "seconds", int(until.Sub(now).Seconds()))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // advance gives free slots to who waits, or sends all away if the next hop is
@@ -293,7 +315,7 @@ func (m *Manager) advance(h *hop) {
 			m.reserved.push(e)
 		}
 	}
-	if h.active == 0 && len(h.queue) == 0 && h.failures == 0 {
+	if h.active == 0 && len(h.queue) == 0 && h.failures == 0 && !time.Now().Before(h.paused) {
 		delete(m.hops, h.key)
 	}
 	m.spawn()

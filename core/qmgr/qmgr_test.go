@@ -912,6 +912,57 @@ func TestPluginsDecide(t *testing.T) {
 				t.Errorf("%+v", l)
 			}
 		}},
+		{"result sees what was answered", hook.Result, func(e *hook.Event) (hook.Verdict, error) {
+			h := e.Delivery.History
+			if len(h) != 1 || e.Delivery.Last.Reply.Code != 450 || h[0].Result.Reply.Code != 450 || e.Delivery.Results[0].Reply.Code != 450 {
+				return hook.Verdict{}, fmt.Errorf("%+v", e.Delivery)
+			}
+			return hook.Verdict{Action: hook.Reject}, nil
+		}, greyed, func(t *testing.T, b *bench, _ queue.Ref) {
+			if b.left() != 0 {
+				t.Error("the plugin did not see it")
+			}
+		}},
+		{"result suspends the next hop", hook.Result, func(e *hook.Event) (hook.Verdict, error) {
+			return hook.Verdict{}, e.EditDelivery(func(d *hook.Delivery) error {
+				d.Suspend = time.Now().Add(20 * time.Minute)
+				return nil
+			})
+		}, sent, func(t *testing.T, b *bench, _ queue.Ref) {
+			other := b.submit("carol@example.net")[0]
+			b.sleep(time.Second)
+			if it := b.item(other); len(b.agent.mails()) != 1 || it.Due.Sub(b.start) < 20*time.Minute || it.Due.Sub(b.start) > 23*time.Minute || !strings.Contains(it.Reason, "suspended by policy") {
+				t.Errorf("%d sent, %+v", len(b.agent.mails()), it)
+			}
+			b.submit("dan@example.org") // another next hop is not held up
+			b.sleep(time.Second)
+			if n := len(b.agent.mails()); n != 2 {
+				t.Errorf("%d sent", n)
+			}
+			b.sleep(23 * time.Minute)
+			if n := len(b.agent.mails()); n != 3 || b.left() != 0 {
+				t.Errorf("%d sent in the end, %d left", n, b.left())
+			}
+		}},
+		{"dsn is sent elsewhere with another text", hook.DSN, func(e *hook.Event) (hook.Verdict, error) {
+			if n := e.Delivery.Notice; n.Action != "failed" || n.To != e.Tx.Envelope.ReversePath || n.Text != "" {
+				return hook.Verdict{Action: hook.Discard}, nil
+			}
+			if err := e.EditNotice(func(n *hook.Notice) error { n.To = mail.Path{}; return nil }); err == nil {
+				return hook.Verdict{Action: hook.Discard}, nil
+			}
+			return hook.Verdict{}, e.EditNotice(func(n *hook.Notice) error {
+				n.To, n.Text = mail.Path{Local: "bounces", Domain: "example.org"}, "Leider unzustellbar.\n\x00\r.\nGr\u00fc\u00dfe\n"
+				return nil
+			})
+		}, refused, func(t *testing.T, b *bench, _ queue.Ref) {
+			n := b.agent.notices()
+			if len(n) != 1 || !slices.Equal(n[0].to, []string{"bounces@example.org"}) ||
+				!strings.Contains(n[0].header, "To: <bounces@example.org>\r\n") || !strings.Contains(n[0].body, "\r\nLeider unzustellbar.\r\n\r\n.\r\n\r\nGr\u00fc\u00dfe\r\n") ||
+				strings.Contains(n[0].body, "I'm sorry") || !strings.Contains(n[0].body, "<bob@example.net>: host") || !strings.Contains(n[0].body, "charset=utf-8") {
+				t.Errorf("%+v", n)
+			}
+		}},
 		{"dsn discard suppresses", hook.DSN, action(hook.Discard), refused, func(t *testing.T, b *bench, _ queue.Ref) {
 			if b.left() != 0 || len(b.agent.notices()) != 0 {
 				t.Errorf("%d left, %d notifications", b.left(), len(b.agent.notices()))

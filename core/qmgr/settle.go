@@ -217,6 +217,7 @@ func (t *task) nextDue(now time.Time, attempts int) time.Time {
 // notify composes what is owed to the sender, unless a plugin discards it.
 func (t *task) notify(a dsn.Action, list []dsn.Recipient, now time.Time) (notice, bool) {
 	m := t.m
+	var said hook.Notice
 	list = dsn.Wanted(a, t.msg.Envelope.ReversePath, list)
 	if len(list) == 0 {
 		return notice{}, false
@@ -232,14 +233,17 @@ func (t *task) notify(a dsn.Action, list []dsn.Recipient, now time.Time) (notice
 		for _, i := range about {
 			ev.Delivery.Results = append(ev.Delivery.Results, t.rcpts[i].result)
 		}
+		ev.Delivery.Notice = &hook.Notice{Action: a.String(), To: t.msg.Envelope.ReversePath}
 		if o := t.k.Ask(m.ctx, ev); o.Action == hook.Discard {
 			m.log.Info("notification suppressed", "id", t.item.ID.String(), "action", a.String(), "plugin", o.Plugin)
 			return notice{}, false
 		}
+		said = *ev.Delivery.Notice
 	}
 	report := dsn.Report{
 		Action: a, Hostname: m.opts.Hostname, ID: t.item.ID, Now: now, Arrived: t.item.Arrived,
 		Envelope: t.msg.Envelope, Recipients: list, Header: t.msg.Header, Size: t.msg.Size(),
+		To: said.To, Text: said.Text,
 	}
 	if dsn.WantsBody(t.msg.Envelope, t.msg.Size()) {
 		// Without the body the header is returned: better than no notification.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/smtpd/sasl"
 )
 
 // All that the engine ever hears.
@@ -59,6 +60,9 @@ func (s *session) command(text string) (line string) {
 		return s.rsetCommand(arg)
 	case "STARTTLS":
 		return s.startTLSCommand(arg)
+	case "AUTH":
+		s.authCommand(arg)
+		return ""
 	case "QUIT":
 		if arg != "" {
 			s.bad(badArgument())
@@ -114,7 +118,7 @@ func (s *session) hello(verb, name string) string {
 	}
 	s.budget -= costIdle
 	s.abort(verb) // RFC 5321 4.1.4: as if by RSET
-	s.greeted, s.offered = false, 0
+	s.greeted, s.offered, s.mechs = false, 0, nil
 	s.client.Helo, s.client.ESMTP = name, verb != "HELO"
 	list := s.extensions()
 	s.facts.Extensions = list
@@ -138,6 +142,7 @@ func (s *session) hello(verb, name string) string {
 	s.reply = "250 " + s.opts.Hostname + "\r\n"
 	if s.client.ESMTP {
 		s.offered = offered(list, s.facts.Extensions)
+		s.mechs = mechanisms(s.facts.Extensions)
 		s.reply = helloReply(s.opts.Hostname, s.facts.Extensions)
 	}
 	s.facts.Extensions = nil
@@ -160,6 +165,9 @@ func (s *session) extensions() []string {
 	if s.opts.TLS != nil && s.client.TLS == nil {
 		list = append(list, "STARTTLS")
 	}
+	if s.wantsAuth() && s.safeForAuth() {
+		list = append(list, "AUTH "+strings.Join(sasl.Names(), " "))
+	}
 	return list
 }
 
@@ -178,6 +186,7 @@ const (
 	extChunking
 	extDSN
 	extStartTLS
+	extAuth
 )
 
 // offered are the extensions of ours that plugins left in the list. What they
@@ -201,6 +210,8 @@ func offered(ours, list []string) (set extension) {
 			set |= extDSN
 		case "STARTTLS":
 			set |= extStartTLS
+		case "AUTH":
+			set |= extAuth
 		}
 	}
 	return set
@@ -245,6 +256,10 @@ func (s *session) parameter(keyword string) bool {
 		return s.offers(extSMTPUTF8)
 	case "BODY":
 		return s.offers(ext8BitMIME)
+	case "AUTH":
+		// Whoever relays for its own users says by it who they are (RFC 4954 5).
+		// We vouch for nobody, so what it says is read over.
+		return s.offers(extAuth)
 	case "RET", "ENVID", "NOTIFY", "ORCPT":
 		return s.offers(extDSN)
 	}
@@ -267,6 +282,15 @@ func (s *session) mailCommand(arg string) string {
 		return ""
 	case s.tx != nil:
 		s.bad(outOfOrder("A transaction is open already"))
+		return ""
+	case s.opts.Role == Submission && !s.trusted():
+		r := mail.NewReply(530, "5.7.0", "Authentication required")
+		if s.wantsAuth() && !s.safeForAuth() && s.opts.TLS != nil {
+			r = mail.NewReply(530, "5.7.0", "Issue a STARTTLS command first, then authenticate")
+		}
+		s.charge(r, costRcpt)
+		s.refused("MAIL", r, nil, "")
+		s.answer(r)
 		return ""
 	}
 	rest, ok := cutFold(arg, "FROM:")
@@ -368,7 +392,7 @@ func (s *session) otherCommand(verb, arg string) {
 	case "VRFY":
 		// What is not said cannot be harvested (RFC 5321 7.3).
 		r = mail.NewReply(252, "2.5.0", "Cannot verify; send mail and see")
-	case "EXPN", "ETRN", "AUTH", "TURN", "SEND", "SOML", "SAML":
+	case "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML":
 		r, cost = mail.NewReply(502, "5.5.1", "Command is not offered here"), costBad
 	default:
 		r, cost = mail.NewReply(500, "5.5.2", "Command is not recognized"), costBad

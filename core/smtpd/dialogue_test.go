@@ -16,6 +16,7 @@ import (
 //
 //	# a comment
 //	@ role=lmtp size=1000 recipients=3 budget=50 barelf=normalize   options of the server
+//	@ auth guesses=3 relay                   AUTH is asked of the plugin [users]; relay: who is authenticated may relay
 //	@ clear         not played over TLS
 //	C: text         the client sends text and CR LF
 //	C" "text\r"     the client sends a quoted Go string as it is
@@ -97,6 +98,12 @@ func readDialogue(t *testing.T, name string) dialogue {
 				o.ErrorBudget = n
 			case "barelf":
 				o.BareLF = map[string]smtpd.BareLF{"reject": smtpd.BareLFReject, "normalize": smtpd.BareLFNormalize}[value]
+			case "auth":
+				o.Source, o.AuthWithoutTLS, o.AuthDelay = users(), true, -1
+			case "guesses":
+				o.AuthFailures = n
+			case "relay":
+				o.AuthRelay = true
 			case "clear":
 			default:
 				t.Fatalf("%s: unknown option %q", name, key)

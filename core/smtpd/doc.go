@@ -20,6 +20,10 @@
 //   - No opinion is never permission. Without a plugin's Accept, a recipient
 //     is taken only if its domain is ours or one we relay for, or the client
 //     may relay. A plugin that fails cannot change that.
+//   - AUTH (RFC 4954) is offered where a plugin answers it and TLS is on, and
+//     plugins alone say who a client is. A password is overwritten when they
+//     have said so; it is in no text, and so in no log and no error. A refusal
+//     comes late, and after some the connection closes.
 //   - After any error inside a body the connection is closed with 421.
 //   - Content is not changed: the header section gets one Received field in
 //     front, and what plugins edited. See [BareLF] for the one exception.
@@ -38,8 +42,8 @@
 // # Errors and the budget
 //
 // A session has [Options.ErrorBudget] points. A malformed, unknown or
-// out-of-order command costs 5, as does a message refused for good; a refused
-// sender or recipient 2; a command that does nothing (NOOP, RSET, VRFY, HELP,
+// out-of-order command costs 5, as do a message refused for good and credentials refused;
+// a refused sender or recipient 2, as does an authentication put off; a command that does nothing (NOOP, RSET, VRFY, HELP,
 // EHLO, an empty chunk) and any other 4yz 1. A recipient deferred by policy
 // costs nothing and counts towards [Options.MaxRecipients]. A message accepted
 // restores the budget. Used up, the reply is 421 and the connection closes.

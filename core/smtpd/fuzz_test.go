@@ -52,6 +52,7 @@ func FuzzSession(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte, mode uint8) {
 		l := newPipeListener()
 		h := start(t, l, func(o *smtpd.Options) {
+			withUsers(o)
 			o.MaxSize = 1000
 			if mode&1 != 0 {
 				o.Role = smtpd.LMTP

@@ -51,7 +51,7 @@ type Role uint8
 
 const (
 	MX         Role = iota // SMTP from other servers
-	Submission             // SMTP from users and programs (RFC 6409)
+	Submission             // SMTP from users and programs (RFC 6409): MAIL needs AUTH, unless from RelayNetworks
 	LMTP                   // RFC 2033: LHLO, and one reply for each recipient
 )
 
@@ -106,6 +106,20 @@ type Options struct {
 	// From anywhere else such a header is a bad command.
 	ProxyNetworks []netip.Prefix
 
+	// AuthWithoutTLS offers AUTH also in clear text, where whoever listens
+	// reads the password: for a listener that only this machine reaches.
+	AuthWithoutTLS bool
+	// AuthRelay lets authenticated clients send to anyone. Without it they may
+	// do what others may, and what plugins accept.
+	AuthRelay bool
+	// AuthFailures ends a session with 421 when so many attempts to authenticate
+	// have failed; 0: 3.
+	AuthFailures int
+	// AuthDelay is how long after the last response a refusal is given: guessing
+	// becomes slow, and how long a plugin took does not show. 0: 2 s;
+	// negative: none.
+	AuthDelay time.Duration
+
 	// LocalDomains and RelayDomains tell whether we take mail for a domain,
 	// to deliver it or to pass it on. The domain is as [mail.DomainKey] makes
 	// it; an address literal comes in its brackets. nil: none.
@@ -157,7 +171,7 @@ func (o *Options) complete() error {
 		return errors.New("there is no intake")
 	case o.ImplicitTLS && o.TLS == nil:
 		return errors.New("implicit TLS needs a TLS configuration")
-	case o.MaxSize < 0 || o.MaxRecipients < 0 || o.MinRate < 0 || o.ErrorBudget < 0:
+	case o.MaxSize < 0 || o.MaxRecipients < 0 || o.MinRate < 0 || o.ErrorBudget < 0 || o.AuthFailures < 0:
 		return errors.New("a limit is negative")
 	case o.MaxSize > 1<<40:
 		return errors.New("the limit of size is over a tebibyte")
@@ -178,6 +192,8 @@ func (o *Options) complete() error {
 	orDefault(&o.MaxSessionsPerAddress, 100)
 	orDefault(&o.MinRate, 500)
 	orDefault(&o.ErrorBudget, 100)
+	orDefault(&o.AuthFailures, 3)
+	orDefault(&o.AuthDelay, 2*time.Second)
 	t := &o.Timeouts
 	orDefault(&t.Handshake, 30*time.Second)
 	orDefault(&t.Command, 5*time.Minute)

@@ -200,6 +200,13 @@ func (s *Server) addAddress(a netip.Addr) (full bool) {
 	return s.opts.MaxSessionsPerAddress > 0 && s.byAddress[addressKey(a)] > s.opts.MaxSessionsPerAddress
 }
 
+// connections counts the open sessions of an address.
+func (s *Server) connections(a netip.Addr) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byAddress[addressKey(a)]
+}
+
 // remove takes a session out; a is invalid if its address was not counted.
 func (s *Server) remove(c *session, a netip.Addr) {
 	s.mu.Lock()

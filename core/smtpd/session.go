@@ -39,6 +39,7 @@ const (
 	endEarly    = "talked before the banner"
 	endProtocol = "not SMTP"
 	endBody     = "content could not be read"
+	endGuesses  = "too many authentication failures"
 	endFault    = "internal error"
 )
 
@@ -70,6 +71,9 @@ type session struct {
 	ended    string    // why; empty: it goes on
 	linger   bool      // at the end, let the client read our last reply
 	offered  extension // in the reply to EHLO
+	mechs    []string  // SASL mechanisms in the reply to EHLO
+	guesses  int       // attempts to authenticate that failed
+	broken   bool      // a plugin failed in the question that is being asked
 	greeted  bool      // HELO, EHLO or LHLO was accepted
 	budget   int
 	messages int
@@ -295,6 +299,7 @@ func (s *session) ask(e *hook.Event) hook.Outcome {
 }
 
 func (s *session) pluginFailed(f hook.Failure) {
+	s.broken = true
 	subject := s.client.Session
 	if s.tx != nil && s.tx.content != nil && s.tx.content.draft != nil {
 		subject = s.tx.content.draft.ID().String()
@@ -341,6 +346,7 @@ func (s *session) open() {
 	s.log.Connected(&s.client)
 	s.pin()
 	s.facts.Client = &s.client
+	s.facts.Connections = func() int { return s.server.connections(s.counted) }
 	s.facts.Banner = s.opts.Hostname + " ESMTP"
 	if s.opts.Role == LMTP {
 		s.facts.Banner = s.opts.Hostname + " LMTP"
@@ -390,6 +396,7 @@ func (s *session) openProxy() bool {
 		s.ended = endProxy
 		return false
 	}
+	s.facts.Proxy = s.client.Remote.Addr()
 	s.client.Remote, s.client.Local = addrPort(remote), addrPort(wrapped.LocalAddr())
 	return true
 }
@@ -413,8 +420,9 @@ func (s *session) startTLS() bool {
 		sum := sha256.Sum256(state.PeerCertificates[0].Raw)
 		s.client.TLS.Fingerprint = hex.EncodeToString(sum[:])
 	}
-	s.greeted, s.offered = false, 0
+	s.greeted, s.offered, s.mechs = false, 0, nil
 	s.client.Helo, s.client.ESMTP = "", false
+	s.client.Auth, s.client.AuthMech, s.client.AuthUser = "", "", ""
 	return true
 }
 
@@ -434,9 +442,15 @@ func (s *session) askTLS() bool {
 	return false
 }
 
-// trusted tells whether the client may send to anyone.
-func (s *session) trusted() bool {
-	return s.client.Auth != "" || !s.unnamed && contains(s.opts.RelayNetworks, s.client.Remote.Addr())
+// trusted tells whether we know the client: it said who it is, or it is in our
+// networks.
+func (s *session) trusted() bool { return s.client.Auth != "" || s.inNetworks() }
+
+// mayRelay tells whether the client may send to anyone.
+func (s *session) mayRelay() bool { return s.client.Auth != "" && s.opts.AuthRelay || s.inNetworks() }
+
+func (s *session) inNetworks() bool {
+	return !s.unnamed && contains(s.opts.RelayNetworks, s.client.Remote.Addr())
 }
 
 // End is called once, when the engine is done. It is a method of gate.Driver.

@@ -178,7 +178,7 @@ func (s *session) ownPostmaster(p mail.Path) mail.Path {
 // for, or a client that may send to anyone.
 func (s *session) mayReach(p mail.Path) bool {
 	domain := p.DomainKey()
-	return s.trusted() || s.opts.LocalDomains(domain) || s.opts.RelayDomains(domain) ||
+	return s.mayRelay() || s.opts.LocalDomains(domain) || s.opts.RelayDomains(domain) ||
 		strings.EqualFold(p.Local, "postmaster") && domain == mail.DomainKey(s.opts.Hostname)
 }
 

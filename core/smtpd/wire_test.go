@@ -154,7 +154,7 @@ func TestBareLF(t *testing.T) {
 	}{
 		"a stranger":       {nil, "550 5.6.0"},
 		"a relay client":   {func(o *smtpd.Options) { o.RelayNetworks = loopback }, "250"},
-		"submission":       {func(o *smtpd.Options) { o.Role = smtpd.Submission }, "250"},
+		"submission":       {func(o *smtpd.Options) { o.Role, o.RelayNetworks = smtpd.Submission, loopback }, "250"},
 		"always reject":    {func(o *smtpd.Options) { o.BareLF, o.RelayNetworks = smtpd.BareLFReject, loopback }, "550 5.6.0"},
 		"always normalize": {func(o *smtpd.Options) { o.BareLF = smtpd.BareLFNormalize }, "250"},
 	} {
@@ -467,7 +467,7 @@ func TestImplicitTLS(t *testing.T) {
 	server, trust := testTLS(t)
 	var stages []string
 	h := start(t, nil, func(o *smtpd.Options) {
-		o.TLS, o.ImplicitTLS, o.Role = server, true, smtpd.Submission
+		o.TLS, o.ImplicitTLS, o.Role, o.RelayNetworks = server, true, smtpd.Submission, loopback
 		o.Source = plugin(func(e *hook.Event) hook.Verdict {
 			stages = append(stages, e.Stage.String())
 			return hook.Verdict{}

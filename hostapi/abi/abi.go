@@ -166,7 +166,7 @@ const (
 	Listener    Field = 0x0105 // b, its name in the configuration
 	PTRName     Field = 0x0106 // b, forward-confirmed; NotFound: none
 	SessionID   Field = 0x0107 // b
-	ConnCountIP Field = 0x0108 // n, open connections from this address
+	ConnCountIP Field = 0x0108 // n, open connections from this address, or its IPv6 /64
 	ProxyIP     Field = 0x0109 // b, the proxy's address if one spoke for the client
 	Banner      Field = 0x010a // b set, at connect: the text of the 220 reply
 
@@ -181,10 +181,10 @@ const (
 	Extensions   Field = 0x0208 // b set, at ehlo: EHLO keywords, one a line
 
 	// authentication
-	AuthMech Field = 0x0301 // b
-	AuthUser Field = 0x0302 // b
-	AuthPass Field = 0x0303 // b, needs the grant auth_password
-	AuthID   Field = 0x0304 // b set
+	AuthMech Field = 0x0301 // b, the SASL mechanism
+	AuthUser Field = 0x0302 // b, the name that the client gives, or gave when it was authenticated
+	AuthPass Field = 0x0303 // b, at auth: needs the grant auth_password
+	AuthID   Field = 0x0304 // b set, the authenticated identity; at auth: the one asked for
 
 	// transaction
 	TxID       Field = 0x0401 // b
@@ -232,6 +232,11 @@ const (
 	EhloName    Field = 0x060e // b set
 	SourceIP    Field = 0x060f // b set, local address to connect from
 
+	SuspendUntil Field = 0x0610 // n set, at result: ms since 1970, until when nothing is sent to the next hop
+	DSNAction    Field = 0x0611 // b, of the notification: failed, delayed, delivered
+	DSNTo        Field = 0x0612 // b set, whom the notification is for
+	DSNText      Field = 0x0613 // b set, its text for people
+
 	// plugin
 	Plugin     Field = 0x0701 // b
 	Generation Field = 0x0702 // b
@@ -267,7 +272,7 @@ const (
 	RcptLocal    ListField = 4 // b, unquoted local part
 	RcptDomain   ListField = 5 // b, lower case, A-labels
 	RcptOriginal ListField = 6 // b, before a rewrite
-	RcptStatus   ListField = 7 // n, at result: 0 deferred 1 delivered 2 failed
+	RcptStatus   ListField = 7 // n, at result and dsn: 0 deferred 1 delivered 2 failed
 
 	HeaderName  ListField = 1 // b
 	HeaderValue ListField = 2 // b set, unfolded

@@ -53,7 +53,7 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func newWorld() *world {
 	client := mail.Client{
 		Session: "s1", Listener: "mx", Remote: netip.MustParseAddrPort("192.0.2.1:1234"), Local: netip.MustParseAddrPort("[2001:db8::1]:25"),
-		PTR: "client.test", Helo: "helo.test", ESMTP: true, Auth: "user@example.org",
+		PTR: "client.test", Helo: "helo.test", ESMTP: true, Auth: "user@example.org", AuthMech: "PLAIN", AuthUser: "user",
 		TLS: &mail.TLS{Version: 0x0304, Cipher: "TLS_AES_128_GCM_SHA256", ServerName: "mx.test", Fingerprint: "ab12"},
 	}
 	h, err := mail.ParseHeader([]byte(header + "\r\n"))
@@ -61,9 +61,10 @@ func newWorld() *world {
 		panic(err)
 	}
 	w := &world{
-		session: &hook.Session{Client: &client, Attrs: mail.Attrs{"other/shared": []byte("seen")}, Banner: "mx.test ESMTP", Extensions: []string{"PIPELINING", "SIZE 1000000"}},
+		session: &hook.Session{Client: &client, Attrs: mail.Attrs{"other/shared": []byte("seen")}, Banner: "mx.test ESMTP", Extensions: []string{"PIPELINING", "SIZE 1000000"},
+			Proxy: netip.MustParseAddr("192.0.2.2"), Connections: func() int { return 3 }},
 		tx:      &hook.Transaction{ID: "t1", Attrs: mail.Attrs{}, SizeLimit: 1_000_000},
-		content: &hook.Content{Header: h, Body: strings.NewReader(body), BodySize: int64(len(body))},
+		content: &hook.Content{Header: h, Body: strings.NewReader(body), BodySize: int64(len(body)), NewSpool: newSpool},
 		delivery: &hook.Delivery{ID: 7, Domain: "example.com", Attempt: 2, Arrived: epoch, Expire: epoch.Add(120 * time.Hour), Priority: 10,
 			Last: mail.Result{Reply: mail.Reply{Code: 450, Text: "busy"}, RemoteMTA: "mx1.test"},
 			History: []mail.Attempt{{At: epoch.Add(time.Hour), Relay: "mx1.test[192.0.2.7]:25",
@@ -103,6 +104,8 @@ func (w *world) change(word string) error {
 			return err
 		}
 		*w.content = hook.Content{Header: h, Body: strings.NewReader("")}
+	case "full": // there is no room for a new body
+		w.content.NewSpool = func() (hook.Spool, error) { return nil, errors.New("the disk is full") }
 	case "unreadable": // the spool cannot be read
 		w.content.Body = broken{}
 	default:
@@ -110,6 +113,8 @@ func (w *world) change(word string) error {
 	}
 	return nil
 }
+
+func newSpool() (hook.Spool, error) { return new(spool), nil }
 
 type broken struct{}
 
@@ -126,6 +131,7 @@ func (w *world) event(s hook.Stage) *hook.Event {
 		e.Verb, e.Arg = "EHLO", "new.test"
 	case hook.Auth:
 		e.Verb, e.Arg = "AUTH", "PLAIN"
+		e.Auth = &hook.Credentials{Mechanism: "PLAIN", User: "user", AuthzID: "user@example.org", Password: []byte("secret")}
 	case hook.Command:
 		e.Verb, e.Arg = "VRFY", "ann"
 	case hook.Reset, hook.Close:
@@ -148,7 +154,10 @@ func (w *world) event(s hook.Stage) *hook.Event {
 		if len(w.tx.Envelope.Recipients) == 1 {
 			e.Recipient = 0
 		}
-		w.delivery.Results = nil
+		w.delivery.Results, w.delivery.Notice = nil, nil
+		if s == hook.DSN {
+			w.delivery.Notice = &hook.Notice{Action: "delayed", To: w.tx.Envelope.ReversePath}
+		}
 		if s == hook.Result {
 			w.delivery.Results = []mail.Result{{Outcome: mail.Delivered}, {Outcome: mail.Failed}, {}}
 		}
@@ -176,6 +185,15 @@ func (w *world) show(e *hook.Event) map[string]string {
 		fields = append(fields, fmt.Sprintf("%q", strings.TrimSuffix(string(content.Header.Raw(i)), "\r\n")))
 	}
 	m["header"] = strings.Join(fields, " ")
+	m["suspend"] = when(w.delivery.Suspend)
+	if n := w.delivery.Notice; n != nil {
+		m["notice"] = fmt.Sprintf("%s %q", n.To, n.Text)
+	}
+	if content.Replaced {
+		b := make([]byte, content.BodySize)
+		n, _ := content.Body.ReadAt(b, 0)
+		m["body"] = fmt.Sprintf("%q", b[:n])
+	}
 	attrs := func(scope string, a mail.Attrs) {
 		for k, v := range a {
 			text := fmt.Sprintf("%q", v)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -309,6 +310,28 @@ func TestTheScenarioMustHaveWhatIsGranted(t *testing.T) {
 	var load *engine.LoadError
 	if !errors.As(err, &load) || !strings.Contains(err.Error(), `"key", which the scenario does not have: add it to [secrets]`) {
 		t.Errorf("%v", err)
+	}
+}
+
+// The scenario that authors read about is one.
+func TestTheScenarioOfTheREADME(t *testing.T) {
+	b, err := os.ReadFile("../../sdk/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, block := range strings.Split(string(b), "```toml\n")[1:] {
+		text, _, _ := strings.Cut(block, "```")
+		if !strings.Contains(text, "[[step]]") {
+			continue
+		}
+		n++
+		if _, err := harness.Parse([]byte(text), "README.md", ""); err != nil {
+			t.Error(err)
+		}
+	}
+	if n == 0 {
+		t.Error("there is none")
 	}
 }
 

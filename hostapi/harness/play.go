@@ -69,7 +69,14 @@ func (s *Subject) play(ctx context.Context, steps []Step) ([]Played, error) {
 	return list, nil
 }
 
-func (s *Subject) onError() hook.FailurePolicy { return s.plugin.Spec().OnError }
+// onError is the operator's word, or else the manifest's.
+func (s *Subject) onError() hook.FailurePolicy {
+	spec := s.plugin.Spec()
+	if wish, ok := s.plugin.OnError(); ok && !spec.OnErrorGiven {
+		return wish
+	}
+	return spec.OnError
+}
 
 // what is the fact by which a reader knows a step.
 func (t *Step) what() string {

@@ -85,7 +85,7 @@ enum mta1_field {
   MTA1_F_LISTENER = 0x0105,      /* b, its name in the configuration */
   MTA1_F_PTR_NAME = 0x0106,      /* b, forward-confirmed; E_NOT_FOUND: none */
   MTA1_F_SESSION_ID = 0x0107,    /* b */
-  MTA1_F_CONN_COUNT_IP = 0x0108, /* n, open connections from this address */
+  MTA1_F_CONN_COUNT_IP = 0x0108, /* n, open connections from this address, or its IPv6 /64 */
   MTA1_F_PROXY_IP = 0x0109,      /* b, the proxy's address if one spoke for the client */
   MTA1_F_BANNER = 0x010a,        /* b set, at connect: the text of the 220 reply */
   /* HELO and TLS */
@@ -98,10 +98,10 @@ enum mta1_field {
   MTA1_F_CLIENT_CERT_FP = 0x0207, /* b, SHA-256 in hex */
   MTA1_F_EXTENSIONS = 0x0208,    /* b set, at ehlo: EHLO keywords, one a line */
   /* authentication */
-  MTA1_F_AUTH_MECH = 0x0301,     /* b */
-  MTA1_F_AUTH_USER = 0x0302,     /* b */
-  MTA1_F_AUTH_PASS = 0x0303,     /* b, needs the grant auth_password */
-  MTA1_F_AUTH_ID = 0x0304,       /* b set */
+  MTA1_F_AUTH_MECH = 0x0301,     /* b, the SASL mechanism */
+  MTA1_F_AUTH_USER = 0x0302,     /* b, the name that the client gives, or gave when it was authenticated */
+  MTA1_F_AUTH_PASS = 0x0303,     /* b, at auth: needs the grant auth_password */
+  MTA1_F_AUTH_ID = 0x0304,       /* b set, the authenticated identity; at auth: the one asked for */
   /* transaction */
   MTA1_F_TX_ID = 0x0401,         /* b */
   MTA1_F_MAIL_FROM = 0x0402,     /* b set, the reverse-path without brackets; empty: null */
@@ -145,6 +145,10 @@ enum mta1_field {
   MTA1_F_TRANSPORT = 0x060d,     /* b set, a next hop as the configuration writes it: smtp:HOST:PORT, lmtp:..., maildir:..., mx, discard */
   MTA1_F_EHLO_NAME = 0x060e,     /* b set */
   MTA1_F_SOURCE_IP = 0x060f,     /* b set, local address to connect from */
+  MTA1_F_SUSPEND_UNTIL = 0x0610, /* n set, at result: ms since 1970, until when nothing is sent to the next hop */
+  MTA1_F_DSN_ACTION = 0x0611,    /* b, of the notification: failed, delayed, delivered */
+  MTA1_F_DSN_TO = 0x0612,        /* b set, whom the notification is for */
+  MTA1_F_DSN_TEXT = 0x0613,      /* b set, its text for people */
   /* plugin */
   MTA1_F_PLUGIN = 0x0701,        /* b */
   MTA1_F_GENERATION = 0x0702,    /* b */
@@ -176,7 +180,7 @@ enum mta1_element {
   MTA1_RCPT_LOCAL = 4,           /* b, unquoted local part */
   MTA1_RCPT_DOMAIN = 5,          /* b, lower case, A-labels */
   MTA1_RCPT_ORIGINAL = 6,        /* b, before a rewrite */
-  MTA1_RCPT_STATUS = 7,          /* n, at result: 0 deferred 1 delivered 2 failed */
+  MTA1_RCPT_STATUS = 7,          /* n, at result and dsn: 0 deferred 1 delivered 2 failed */
   MTA1_HEADER_NAME = 1,          /* b */
   MTA1_HEADER_VALUE = 2,         /* b set, unfolded */
   MTA1_HEADER_RAW = 3,           /* b, with folds and CRLF */

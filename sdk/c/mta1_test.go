@@ -25,12 +25,12 @@ func compile(t *testing.T, args ...string) []byte {
 		}
 	}
 	if cc == "" {
-		t.Skip("clang is not installed")
+		exercise.Missing(t, "c", "clang is not installed: apt-get install clang-14 lld-14")
 	}
 	out := filepath.Join(t.TempDir(), "out.wasm")
 	link := []string{"--target=wasm32", "-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=16384", "-o", out}
 	if said, err := exec.Command(cc, append(slices.Clone(link), "-x", "c", os.DevNull)...).CombinedOutput(); err != nil {
-		t.Skipf("%s cannot link for wasm32: %s", cc, said)
+		exercise.Missing(t, "c", "%s cannot link for wasm32: %s", cc, said)
 	}
 	flags := append(link, "-ffreestanding", "-I.", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror")
 	if said, err := exec.Command(cc, append(flags, args...)...).CombinedOutput(); err != nil {
@@ -124,4 +124,22 @@ func TestReadme(t *testing.T) {
 	k := guesttest.Open(t, compile(t, "-O2", file), `{"blocked": ["nobody"]}`, nil)
 	guesttest.Want(t, k.Ask(t.Context(), guesttest.Event(hook.Rcpt, "nobody")), "reject 550 5.1.1 there is no such mailbox")
 	guesttest.Want(t, k.Ask(t.Context(), guesttest.Event(hook.Rcpt, "ann")), "continue")
+}
+
+// The other examples of the README compile.
+func TestExamplesOfTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, code := range regexp.MustCompile("(?s)```(cp*)\n(.*?)```").FindAllSubmatch(readme, -1) {
+		text, args := string(code[2]), []string{"-x", "c"}
+		switch {
+		case string(code[1]) == "cpp":
+			args = []string{"-x", "c++"}
+		case i > 0:
+			text = "#include \"mta1.h\"\nMTA1_INIT { return 0; }\n" + text
+		}
+		policy(t, text, args...)
+	}
 }

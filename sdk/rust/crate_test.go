@@ -40,7 +40,7 @@ func compilers(t *testing.T) []string {
 		found = append(found, path)
 	}
 	if len(found) == 0 {
-		t.Skip("no rustc with the target " + target)
+		exercise.Missing(t, "rust", "no rustc with the target %s", target)
 	}
 	return found
 }
@@ -182,7 +182,7 @@ func TestPanics(t *testing.T) {
 func TestCargo(t *testing.T) {
 	cargo, err := exec.LookPath("cargo")
 	if err != nil {
-		t.Skip("cargo is not installed")
+		exercise.Missing(t, "rust", "cargo is not installed")
 	}
 	for _, args := range [][]string{
 		{"--all-features", "--manifest-path", "Cargo.toml"},

@@ -16,8 +16,12 @@ import (
 // A value is: version octet, fields, CRC-32C (big-endian) of key, version and
 // fields. Numbers are varints, strings and lists are preceded by their length,
 // times are 0 or 1 + zigzag of the milliseconds since 1970.
+// A message of an authenticated client has the version above, and behind its
+// other fields the SASL mechanism and the name that was given: whatever has not
+// got them an older wasmta can read.
 const (
 	valueVersion  = 1
+	authVersion   = 2
 	valueOverhead = 1 + 4
 )
 
@@ -39,17 +43,23 @@ var (
 
 // openValue verifies a value and returns its fields.
 func openValue(key, value []byte) ([]byte, error) {
+	fields, _, err := openVersion(key, value, valueVersion)
+	return fields, err
+}
+
+// openVersion is openValue for one that may have a later version.
+func openVersion(key, value []byte, last byte) (fields []byte, version byte, err error) {
 	if len(value) < valueOverhead {
-		return nil, errChecksum
+		return nil, 0, errChecksum
 	}
 	body, sum := value[:len(value)-4], binary.BigEndian.Uint32(value[len(value)-4:])
 	if checksum(key, body) != sum {
-		return nil, errChecksum
+		return nil, 0, errChecksum
 	}
-	if body[0] != valueVersion {
-		return nil, fmt.Errorf("its record version is %d and this wasmta knows only %d", body[0], valueVersion)
+	if body[0] < valueVersion || body[0] > last {
+		return nil, 0, fmt.Errorf("its record version is %d and this wasmta knows only %d", body[0], last)
 	}
-	return body[1:], nil
+	return body[1:], body[0], nil
 }
 
 // sealValue closes a value that an encoder has filled.
@@ -76,11 +86,16 @@ func encodeMessage(key []byte, r *record) []byte {
 	e.int(r.BodySize)
 	e.uint(uint64(r.digest))
 	e.time(r.Arrived)
+	if c := &r.Envelope.Client; c.AuthMech != "" || c.AuthUser != "" {
+		e.b[0] = authVersion
+		e.string(c.AuthMech)
+		e.string(c.AuthUser)
+	}
 	return sealValue(key, e)
 }
 
 func decodeMessage(key, value []byte) (*record, error) {
-	b, err := openValue(key, value)
+	b, version, err := openVersion(key, value, authVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +110,9 @@ func decodeMessage(key, value []byte) (*record, error) {
 	r.BodySize = d.int()
 	r.digest = d.uint32()
 	r.Arrived = d.time()
+	if version == authVersion {
+		r.Envelope.Client.AuthMech, r.Envelope.Client.AuthUser = d.string(), d.string()
+	}
 	if r.BodySize < 0 || r.BodySize > maxBody {
 		d.bad = true
 	}

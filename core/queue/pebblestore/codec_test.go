@@ -52,11 +52,12 @@ func TestFlippedBits(t *testing.T) {
 // fuzzFields feeds the fields of a value, closed by a good checksum; what
 // decodes must be the same after another round.
 func fuzzFields(f *testing.F, key, sample []byte, round func(value []byte) ([]byte, error)) {
+	version := sample[0]
 	f.Add(sample[1 : len(sample)-4])
 	f.Add([]byte{})
 	f.Add(binary.AppendUvarint(nil, 1<<63))
 	f.Fuzz(func(t *testing.T, fields []byte) {
-		value := sealValue(key, encoder{append([]byte{valueVersion}, fields...)})
+		value := sealValue(key, encoder{append([]byte{version}, fields...)})
 		once, err := round(value)
 		if err != nil {
 			return
@@ -74,6 +75,18 @@ func fuzzFields(f *testing.F, key, sample []byte, round func(value []byte) ([]by
 func FuzzMessage(f *testing.F) {
 	key := messageKey(9)
 	fuzzFields(f, key, encodeMessage(key, sampleRecord()), func(value []byte) ([]byte, error) {
+		r, err := decodeMessage(key, value)
+		if err != nil {
+			return nil, err
+		}
+		return encodeMessage(key, r), nil
+	})
+}
+
+func FuzzAuthenticatedMessage(f *testing.F) {
+	key, r := messageKey(9), sampleRecord()
+	r.Envelope.Client.AuthMech, r.Envelope.Client.AuthUser = "PLAIN", "tim"
+	fuzzFields(f, key, encodeMessage(key, r), func(value []byte) ([]byte, error) {
 		r, err := decodeMessage(key, value)
 		if err != nil {
 			return nil, err

@@ -141,7 +141,7 @@ func testEnvelope(t *testing.T, f *fixture) {
 		Client: mail.Client{Session: "17f", Listener: "mx", Remote: netip.MustParseAddrPort("[2001:db8::7%eth0]:25"),
 			Local: netip.MustParseAddrPort("192.0.2.2:25"), PTR: "client.example", Helo: "[192.0.2.1]", ESMTP: true,
 			TLS:  &mail.TLS{Version: 0x304, Cipher: "TLS_AES_128_GCM_SHA256", ServerName: "mx.example", Fingerprint: "00ff"},
-			Auth: "user\x00name", Arrived: start},
+			Auth: "user\x00name", AuthMech: "PLAIN", AuthUser: "user", Arrived: start},
 		Attrs: mail.Attrs{"spf/result": []byte("pass"), "x/empty": {}},
 	}
 	opt := dueAt(start)

@@ -18,6 +18,7 @@ import (
 // for 512 and more with extensions.
 const (
 	MaxLine         = 4096
+	MaxAuthLine     = 12288     // of AUTH and of the responses that follow it (RFC 4954 4)
 	maxSkippedLine  = 256 << 10 // of a line that is too long; beyond it the connection is closed
 	maxReplyBacklog = 16 << 10  // replies held back for one write
 	lineHead        = 16        // of a line that is not taken
@@ -84,6 +85,8 @@ type Wire struct {
 	rerr   error  // of reading; final
 	werr   error  // of writing; final, and for reading too
 	read   int64  // octets read
+	secret bool   // buf may hold a part of a password
+	auth   []byte // the initial response of the last AUTH; nil: none
 
 	mu       sync.Mutex
 	idle     bool // waits for a command
@@ -158,6 +161,9 @@ func (w *Wire) resize(size int) {
 }
 
 func (w *Wire) release() {
+	if w.secret {
+		clear(w.buf)
+	}
 	switch p := w.pooled.(type) {
 	case *[lineBuffer]byte:
 		lineBuffers.Put(p)
@@ -205,20 +211,106 @@ func (w *Wire) fill(deadline time.Time) error {
 	return w.rerr
 }
 
-// ReadCommand reads one command line and returns it without its CR LF. A
-// [LineError] concerns this line only, whose beginning, unchecked, comes with
-// it; any other error is final.
+// ReadCommand reads one command line and returns it without its CR LF. Of AUTH
+// it returns the verb and the mechanism; [Wire.Initial] has the rest, which must
+// not get into a text. A [LineError] concerns this line only, whose beginning,
+// unchecked, comes with it; any other error is final.
 func (w *Wire) ReadCommand() (string, error) {
+	w.forget()
+	line, err := w.readLine(false)
+	if line == nil {
+		return "", err
+	}
+	if isAuth(line) {
+		head := "AUTH"
+		if err == nil {
+			head = w.cutInitial(line)
+		}
+		clear(line)
+		w.wipe()
+		return head, err
+	}
+	if err != nil {
+		line = line[:min(len(line), lineHead)]
+	} else {
+		line = line[:len(line)-2]
+	}
+	return string(line), err
+}
+
+// Initial takes the initial response of the AUTH command that was read last,
+// as it came; nil: it had none. The caller overwrites it when it is done.
+func (w *Wire) Initial() []byte {
+	b := w.auth
+	w.auth = nil
+	return b
+}
+
+// ReadResponse reads a line of a SASL exchange and returns it without its CR LF.
+// The caller overwrites it when it is done; no other copy is left here. Errors
+// are those of [Wire.ReadCommand].
+func (w *Wire) ReadResponse() ([]byte, error) {
+	w.forget()
+	line, err := w.readLine(true)
+	var response []byte
+	if err == nil {
+		response = append([]byte{}, line[:len(line)-2]...)
+	}
+	clear(line)
+	w.wipe()
+	return response, err
+}
+
+// cutInitial keeps the initial response of AUTH apart, and returns the rest.
+func (w *Wire) cutInitial(line []byte) string {
+	rest := bytes.Trim(line[len("AUTH"):len(line)-2], " ")
+	mechanism, initial, _ := bytes.Cut(rest, []byte{' '})
+	if initial = bytes.TrimLeft(initial, " "); len(initial) > 0 {
+		w.auth = append([]byte{}, initial...)
+	}
+	if len(mechanism) == 0 {
+		return "AUTH"
+	}
+	return "AUTH " + string(mechanism)
+}
+
+// isAuth tells whether a line, of which there are at least five octets, is an
+// AUTH command.
+func isAuth(line []byte) bool {
+	return len(line) > 4 && (line[4] == ' ' || line[4] == '\r' || line[4] == '\n') && bytes.EqualFold(line[:4], []byte("AUTH"))
+}
+
+// forget overwrites what nobody took.
+func (w *Wire) forget() {
+	clear(w.auth)
+	w.auth = nil
+}
+
+// wipe overwrites what of the buffers is not unread.
+func (w *Wire) wipe() {
+	clear(w.buf[:w.r])
+	clear(w.buf[w.w:])
+	if w.pooled != nil {
+		clear(w.small[:])
+	}
+	w.secret = false
+}
+
+// readLine reads a line, with its end, and checks it. It is a view of the
+// buffer; with [LineTooLong] of its beginning. Without a line the error is
+// final.
+func (w *Wire) readLine(secret bool) ([]byte, error) {
 	if w.rerr == nil {
 		w.rerr = w.werr
 	}
 	if w.rerr != nil {
-		return "", w.rerr
+		return nil, w.rerr
 	}
 	if err := w.setIdle(true); err != nil {
-		return "", err
+		return nil, err
 	}
-	line, err := w.readCommand()
+	w.secret = secret
+	line, err := w.nextLine()
 	if drain := w.setIdle(false); drain != nil && err == ErrTimeout {
 		err = drain
 	}
@@ -235,7 +327,7 @@ func (w *Wire) setIdle(idle bool) error {
 	return nil
 }
 
-func (w *Wire) readCommand() (string, error) {
+func (w *Wire) nextLine() ([]byte, error) {
 	deadline := time.Now().Add(w.limits.Command)
 	switch n := w.w - w.r; {
 	case n <= waitBuffer && !w.full && len(w.buf) != waitBuffer:
@@ -249,24 +341,26 @@ func (w *Wire) readCommand() (string, error) {
 		in := w.unread()
 		if skipped == 0 && len(in) >= 2 && in[0] == 0x16 && in[1] == 0x03 {
 			w.rerr = ErrTLSHello
-			return "", w.rerr
+			return nil, w.rerr
+		}
+		limit := MaxLine
+		if skipped == 0 && (w.secret || isAuth(in)) {
+			w.secret, limit = true, MaxAuthLine
 		}
 		if i := bytes.IndexByte(in[searched:], '\n'); i >= 0 {
 			line := in[:searched+i+1]
 			w.r += len(line)
 			if skipped > 0 {
-				return string(head[:]), LineTooLong
+				clear(line)
+				return head[:], LineTooLong
 			}
-			if len(line) > MaxLine {
-				return string(line[:lineHead]), LineTooLong
+			if len(line) > limit {
+				return line, LineTooLong
 			}
-			if err := checkLine(line); err != nil {
-				return string(line[:min(len(line), lineHead)]), err
-			}
-			return string(line[:len(line)-2]), nil
+			return line, checkLine(line)
 		}
 		searched = len(in)
-		if searched > MaxLine || skipped > 0 {
+		if searched > limit || skipped > 0 {
 			if skipped == 0 {
 				copy(head[:], in)
 			}
@@ -274,13 +368,17 @@ func (w *Wire) readCommand() (string, error) {
 			w.r, w.w, searched = 0, 0, 0
 			if skipped > maxSkippedLine {
 				w.rerr = ErrFlood
-				return "", w.rerr
+				return nil, w.rerr
 			}
 		} else if searched == len(w.buf) || w.full && len(w.buf) == waitBuffer {
-			w.resize(lineBuffer)
+			if len(w.buf) == lineBuffer {
+				w.resize(bodyBuffer)
+			} else {
+				w.resize(lineBuffer)
+			}
 		}
 		if err := w.fill(deadline); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 }

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -79,6 +80,72 @@ func TestReadCommand(t *testing.T) {
 	}
 	if _, err := wireOf(t, "NOOP", 1).ReadCommand(); !atEnd(err) {
 		t.Errorf("half a line: %v", err)
+	}
+}
+
+// A password that was read is nowhere in the buffers, however it came; what was
+// behind it is still there.
+func TestSecretsAreOverwritten(t *testing.T) {
+	const secret = "c2VjcmV0"
+	for _, pad := range []int{0, 400, 2000, 4600, 12_000} {
+		response := secret + strings.Repeat("A", pad)
+		for _, n := range []int{1, 7, 500, 511, 512, 513, 4095, 4608, 100_000} {
+			w := wireOf(t, "NOOP "+strings.Repeat("y", 300)+"\r\nauth PLAIN  "+response+"\r\n"+response+"\r\nAUTH x\r\nRSET\r\n", n)
+			clean := func(what string) {
+				t.Helper()
+				used := [][]byte{w.buf[:w.r], w.buf[w.w:]}
+				if w.pooled != nil {
+					used = append(used, w.small[:])
+				}
+				for _, b := range used {
+					if bytes.Contains(b, []byte(secret)) {
+						t.Errorf("%d octets in pieces of %d: %s left it in a buffer", len(response), n, what)
+					}
+				}
+			}
+			if _, err := w.ReadCommand(); err != nil || w.Initial() != nil {
+				t.Fatal(err)
+			}
+			line, err := w.ReadCommand()
+			if line != "AUTH PLAIN" || err != nil {
+				t.Fatalf("%q %v", line, err)
+			}
+			clean("the command")
+			if b := w.Initial(); string(b) != response {
+				t.Errorf("initial response %.20q of %d octets", b, len(b))
+			}
+			if b, err := w.ReadResponse(); string(b) != response || err != nil {
+				t.Errorf("response %.20q of %d octets, %v", b, len(b), err)
+			}
+			clean("the response")
+			if line, err := w.ReadCommand(); line != "AUTH x" || err != nil || w.Initial() != nil {
+				t.Errorf("%q %v", line, err)
+			}
+			if line, err := w.ReadCommand(); line != "RSET" || err != nil {
+				t.Errorf("%q %v", line, err)
+			}
+		}
+	}
+	// What nobody takes is overwritten by the next read, and no error has any of it.
+	w := wireOf(t, "AUTH PLAIN "+secret+"\r\nNOOP\r\nAUTH "+secret+"\n"+secret+"\n"+secret+strings.Repeat("A", MaxAuthLine)+"\r\nQUIT\r\n", 100)
+	if _, err := w.ReadCommand(); err != nil {
+		t.Fatal(err)
+	}
+	held := w.auth
+	if _, err := w.ReadCommand(); err != nil || bytes.Contains(held, []byte("c2V")) || w.Initial() != nil {
+		t.Errorf("%q, %v", held, err)
+	}
+	if line, err := w.ReadCommand(); line != "AUTH" || err != LineNotCRLF {
+		t.Errorf("%q %v", line, err)
+	}
+	if b, err := w.ReadResponse(); b != nil || err != LineNotCRLF {
+		t.Errorf("%q %v", b, err)
+	}
+	if b, err := w.ReadResponse(); b != nil || err != LineTooLong {
+		t.Errorf("%q %v", b, err)
+	}
+	if line, err := w.ReadCommand(); line != "QUIT" || err != nil {
+		t.Errorf("%q %v", line, err)
 	}
 }
 

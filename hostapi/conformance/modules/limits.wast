@@ -2,6 +2,7 @@
 ;; After a failure the next hook has a new instance.
 
 ;;! == a loop without end
+;;! limits cpu=5ms
 ;;! at rcpt
 ;;! => fails cpu
 ;;! at mail
@@ -13,7 +14,6 @@
   (func (export "mta1_on_mail") (result i32) (i32.const 1)))
 
 ;;! == a loop of host calls
-;;! limits cpu=10s
 ;;! at rcpt
 ;;! => fails limit
 (module
@@ -23,6 +23,7 @@
   (func (export "mta1_on_rcpt") (result i32) (loop $l (drop (call $level)) (br $l)) (unreachable)))
 
 ;;! == fills without end
+;;! limits cpu=5ms
 ;;! at rcpt
 ;;! => fails cpu
 (module
@@ -32,6 +33,7 @@
     (loop $l (memory.fill (i32.const 0) (i32.const 1) (i32.const 60000)) (br $l)) (unreachable)))
 
 ;;! == copies without end
+;;! limits cpu=5ms
 ;;! at rcpt
 ;;! => fails cpu
 (module

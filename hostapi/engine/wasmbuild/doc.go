@@ -1,6 +1,6 @@
 // Package wasmbuild assembles small WebAssembly modules, for tests and for what is
-// linked to the interpreter of a script. A
-// guest of a test stands in the test itself and needs no other tool.
+// linked to the interpreter of a script, so that a guest of a test stands in the
+// test itself and needs no other tool.
 //
 // A Module collects functions, memory, tables and the rest in the order in
 // which they are added; Bytes gives the binary. Code is a string of encoded

@@ -14,39 +14,56 @@ import (
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/engine"
+	"github.com/wasmta/wasmta/hostapi/engine/meter"
 	"github.com/wasmta/wasmta/hostapi/script/javascript"
 )
 
-// server is an engine that keeps what plugins log.
+// server is the engine of all tests, and what plugins log in one of them. They
+// share it because compiling takes longer than everything else, and what has
+// been compiled is kept as long as a plugin uses it.
 type server struct {
 	t      testing.TB
 	engine *engine.Engine
-	mu     sync.Mutex
-	lines  []string
 }
+
+var logs struct {
+	sync.Mutex
+	lines []string
+}
+
+var shared = sync.OnceValues(func() (*engine.Engine, error) {
+	e, err := engine.New(engine.Options{Log: func(l hostapi.Line) {
+		logs.Lock()
+		logs.lines = append(logs.lines, l.Text)
+		logs.Unlock()
+	}})
+	if err != nil {
+		return nil, err
+	}
+	wasm, err := javascript.Module(context.Background(), "policy.js", []byte("export function onRcpt() {}"))
+	if err == nil {
+		_, err = e.Load(context.Background(), hostapi.Spec{Name: "keeper"}, wasm)
+	}
+	return e, err
+})
 
 func newServer(t testing.TB) *server {
 	t.Helper()
-	s := &server{t: t}
-	e, err := engine.New(engine.Options{Log: func(l hostapi.Line) {
-		s.mu.Lock()
-		s.lines = append(s.lines, l.Text)
-		s.mu.Unlock()
-	}})
+	e, err := shared()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { e.Close() })
-	s.engine = e
+	s := &server{t, e}
+	s.logged()
 	return s
 }
 
 // logged are the lines since it was asked last.
 func (s *server) logged() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	lines := s.lines
-	s.lines = nil
+	logs.Lock()
+	defer logs.Unlock()
+	lines := logs.lines
+	logs.lines = nil
 	return lines
 }
 
@@ -65,6 +82,9 @@ var all = hostapi.Grant{Envelope: hostapi.Write, Headers: hostapi.Write, Body: h
 func (s *server) load(source string, spec hostapi.Spec) (*engine.Plugin, error) {
 	s.t.Helper()
 	spec.Name = "p"
+	if spec.Limits.CPU == 0 {
+		spec.Limits.CPU = time.Second // speeds are measured at the start, perhaps of a busy machine
+	}
 	p, err := s.engine.Load(s.t.Context(), spec, module(s.t, source))
 	if err == nil {
 		s.t.Cleanup(p.Close)
@@ -194,7 +214,6 @@ export function onRcpt(s) {
 // What is wrong with a script refuses it, in words for its author.
 func TestRefused(t *testing.T) {
 	s := newServer(t)
-	s.open("export function onRcpt() {}") // the others with this hook need no compiling
 	for _, c := range []struct{ source, why string }{
 		{"export function onRcpt(s) {\n  return s.\n}\n", "policy.js:3:"},
 		{"export function onRcpt(s) {\n  return s.\n}\n", "SyntaxError"},
@@ -217,6 +236,8 @@ func TestRefused(t *testing.T) {
 		{"export function onRcpt() {}\nconst all = []; for (;;) all.push(new Uint8Array(1 << 20));", "out of memory"},
 		{"export function onRcpt() {}\n" + strings.Repeat("(", 20000) + "1" + strings.Repeat(")", 20000), "nest too deep"},
 		{"export function onRcpt() {}\nJSON.parse('['.repeat(100000));", "nest too deep"},
+		{"export function onRcpt() {}\neval('{'.repeat(2000) + '}'.repeat(2000));", "the stack of the JavaScript engine is used up"},
+		{"export function onRcpt() {}\nlet a = []; for (let i = 0; i < 3000; i++) a = [a]; String(a);", "RangeError: Maximum call stack size exceeded"},
 		{"export function onRcpt() {}\nthrow { toString() { throw 1; }, toJSON() { throw 2; } };", "init"},
 		{"export function onRcpt() {}\nexport function onSelftest() { throw new Error('it does not work'); }", "it does not work"},
 	} {
@@ -256,7 +277,7 @@ const does = {
 };
 export function onRcpt(s) { return s.rcpt.local === "fine" ? s.accept() : does[s.rcpt.local](s); }
 `
-	p, err := s.load(policy, hostapi.Spec{})
+	p, err := s.load(policy, hostapi.Spec{Limits: hostapi.Limits{CPU: 50 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +309,7 @@ export function onMail(s) { return s.reject(550, "5.0.0", String(Math.random()))
 		t.Fatal(err)
 	}
 	const clean = "reject 550 5.0.0 nobody 0 - - 3.141592653589793"
-	n := 2000
+	n := 1000
 	if testing.Short() {
 		n = 100
 	}
@@ -323,6 +344,15 @@ func TestDeterministic(t *testing.T) {
 	got, _ := json.Marshal([]any{r.Hooks, r.Problems, r.Imports["mta1_kv"], r.Imports["mta1_dns"], r.Imports["mta1_http"], r.Imports["wasi_snapshot_preview1"], r.Go, r.Toolchain})
 	want(t, string(got), `[["mail","rcpt"],null,["get","set","del","incr","take","cas"],["prefetch","query","dnsbl"],null,`+
 		`["clock_time_get","fd_write"],false,{"language":["JavaScript"],"processed-by":["QuickJS-NG 0.15.1"]}]`)
+	limits := meter.Limits{}
+	one, err := meter.Split(a, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := meter.Split(module(t, source+" // with another text"), limits)
+	if err != nil || !bytes.Equal(one.Code, other.Code) {
+		t.Errorf("another text of the same hooks is other code; %v", err)
+	}
 	if len(a) > 1_200_000 {
 		t.Errorf("a module has %d octets", len(a))
 	}
@@ -460,7 +490,7 @@ export function onRcpt(s) {
 }`
 	grant := hostapi.Grant{KV: hostapi.KVGrant{MB: 1}, DNS: hostapi.DNSGrant{Zones: []string{"*"}}, Tables: []string{"t"}, Events: []string{"*"},
 		HTTP: []hostapi.HTTPGrant{{URL: "https://a.example/", Methods: []string{"GET"}}}}
-	p, err := s.load(policy, hostapi.Spec{Grant: grant, Limits: hostapi.Limits{MemoryMB: 2, CPU: time.Second}})
+	p, err := s.load(policy, hostapi.Spec{Grant: grant, Limits: hostapi.Limits{MemoryMB: 2, CPU: 5 * time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}

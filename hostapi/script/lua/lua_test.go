@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -105,19 +106,20 @@ func ask(t testing.TB, p *engine.Plugin, e *hook.Event) string {
 	return s
 }
 
-func TestAScriptRejectsARecipient(t *testing.T) {
-	h := newHost(t)
-	p := h.load(t, hostapi.Spec{}, `
-function on_rcpt(s)
-  if s.rcpt.local_part == "nobody" then
-    return s:reject(550, "5.1.1", "no such mailbox here")
-  end
-end`)
-	if got := ask(t, p, rcpt("nobody")); got != "reject 550 5.1.1 no such mailbox here" {
-		t.Error(got)
+// The script that authors begin with.
+func TestTheReadmesExample(t *testing.T) {
+	b, err := os.ReadFile("../../../sdk/lua/README.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := ask(t, p, rcpt("ann")); got != "continue" {
-		t.Error(got)
+	_, script, ok := strings.Cut(string(b), "```lua\n")
+	script, _, _ = strings.Cut(script, "```")
+	if !ok {
+		t.Fatal("the README has no script")
+	}
+	p := newHost(t).load(t, hostapi.Spec{Config: []byte(`{"blocked": ["nobody"]}`)}, script)
+	if a, b := ask(t, p, rcpt("nobody")), ask(t, p, rcpt("ann")); a != "reject 550 5.1.1 there is no such mailbox" || b != "continue" {
+		t.Errorf("%s, %s", a, b)
 	}
 }
 

@@ -133,7 +133,7 @@ export namespace Field {
   // @ts-ignore: decorator
   @inline
   export const SESSION_ID: i32 = 0x0107;
-  /** n, open connections from this address */
+  /** n, open connections from this address, or its IPv6 /64 */
   // @ts-ignore: decorator
   @inline
   export const CONN_COUNT_IP: i32 = 0x0108;
@@ -179,19 +179,19 @@ export namespace Field {
   @inline
   export const EXTENSIONS: i32 = 0x0208;
   // authentication
-  /** b */
+  /** b, the SASL mechanism */
   // @ts-ignore: decorator
   @inline
   export const AUTH_MECH: i32 = 0x0301;
-  /** b */
+  /** b, the name that the client gives, or gave when it was authenticated */
   // @ts-ignore: decorator
   @inline
   export const AUTH_USER: i32 = 0x0302;
-  /** b, needs the grant auth_password */
+  /** b, at auth: needs the grant auth_password */
   // @ts-ignore: decorator
   @inline
   export const AUTH_PASS: i32 = 0x0303;
-  /** b set */
+  /** b set, the authenticated identity; at auth: the one asked for */
   // @ts-ignore: decorator
   @inline
   export const AUTH_ID: i32 = 0x0304;
@@ -358,6 +358,22 @@ export namespace Field {
   // @ts-ignore: decorator
   @inline
   export const SOURCE_IP: i32 = 0x060f;
+  /** n set, at result: ms since 1970, until when nothing is sent to the next hop */
+  // @ts-ignore: decorator
+  @inline
+  export const SUSPEND_UNTIL: i32 = 0x0610;
+  /** b, of the notification: failed, delayed, delivered */
+  // @ts-ignore: decorator
+  @inline
+  export const DSN_ACTION: i32 = 0x0611;
+  /** b set, whom the notification is for */
+  // @ts-ignore: decorator
+  @inline
+  export const DSN_TO: i32 = 0x0612;
+  /** b set, its text for people */
+  // @ts-ignore: decorator
+  @inline
+  export const DSN_TEXT: i32 = 0x0613;
   // plugin
   /** b */
   // @ts-ignore: decorator
@@ -455,7 +471,7 @@ export namespace Element {
   // @ts-ignore: decorator
   @inline
   export const RCPT_ORIGINAL: i32 = 6;
-  /** n, at result: 0 deferred 1 delivered 2 failed */
+  /** n, at result and dsn: 0 deferred 1 delivered 2 failed */
   // @ts-ignore: decorator
   @inline
   export const RCPT_STATUS: i32 = 7;

@@ -30,13 +30,17 @@
 
 import {
   Action, Code, Element, Field, Flag, List, LogLevel, Scope,
-  host_attr_del, host_attr_get, host_attr_set, host_body_read, host_config, host_feature, host_get, host_get_num,
+  host_attr_del, host_attr_get, host_attr_set, host_body_read, host_body_splice, host_body_write, host_config, host_feature, host_get, host_get_num,
   host_list_find, host_list_get, host_list_insert, host_list_len, host_list_num, host_list_remove, host_list_set,
   host_log, host_log_level, host_mono_ns, host_now_ms, host_random, host_reply, host_set, host_set_num,
 } from "./abi";
 import { again, at, begin, cap, decode, encode, enhanced, finish, integer, message, ok, strings } from "./text";
 
-export { Code, Feature, Field, LogLevel, Scope } from "./abi";
+export { Alg, Canon, Code, Feature, Field, LogLevel, Method, Scope, Send } from "./abi";
+export { Digest, crypto } from "./crypto";
+export { Counter, Gauge, Histogram, emit, kv, lookup, secret } from "./memory";
+export { Exchange, RecordType, Request, Response, address, dns } from "./network";
+export { lastError } from "./text";
 
 // Verdicts.
 
@@ -229,6 +233,14 @@ export namespace session {
   /** The SHA-256 of the client's certificate, in hex. */
   export function clientCertificate(): string { return text(Field.CLIENT_CERT_FP); }
 
+  /** The password that the client gave; "": not granted. Hook auth; needs the grant auth_password. */
+  export function authPassword(): string { return text(Field.AUTH_PASS); }
+  /** The SASL mechanism. */
+  export function authMechanism(): string { return text(Field.AUTH_MECH); }
+  /** Open connections from the client's address. */
+  export function connectionsFromIP(): i32 { return <i32>number(Field.CONN_COUNT_IP); }
+  /** The proxy's address if one spoke for the client. */
+  export function proxyIP(): string { return text(Field.PROXY_IP); }
   /** The authenticated identity; "": none. */
   export function authID(): string { return text(Field.AUTH_ID); }
   /** The name that the client gave. */
@@ -362,6 +374,19 @@ export namespace content {
   export function readBody(offset: i64, buf: Uint8Array): i32 {
     return host_body_read(offset, buf.dataStart, buf.length);
   }
+  /**
+   * Appends to a new body, which is made of what writeBody gives and of ranges of
+   * the old one in the order of the calls; without a call the body stays. Hook
+   * message; needs the grant body = "write".
+   */
+  export function writeBody(text: string): i32 {
+    const b = encode(text);
+    return host_body_write(changetype<usize>(b), b.byteLength);
+  }
+  /** As writeBody, with octets. */
+  export function writeBodyOctets(octets: Uint8Array): i32 { return host_body_write(octets.dataStart, octets.length); }
+  /** Appends len octets of the old body from an offset on, which do not pass through the plugin; see writeBody. */
+  export function spliceBody(offset: i64, len: i64): i32 { return host_body_splice(offset, len); }
 }
 
 /** A queue entry on its way. Hooks route, attempt, result, dsn. */
@@ -530,6 +555,11 @@ export function random(length: i32): Uint8Array {
 /** Whether the server has a feature, one of Feature, and grants it. */
 export function feature(id: i32): bool {
   return host_feature(id) == 1;
+}
+
+/** The octets of a text, in UTF-8. */
+export function encodeText(text: string): Uint8Array {
+  return Uint8Array.wrap(encode(text));
 }
 
 /** Text of octets; what is not UTF-8 becomes U+FFFD. */

@@ -36,11 +36,35 @@ export function again(n: i32): bool {
   return true;
 }
 
+let failure: i32 = 0;
+
+/** Notes a result for lastError, and returns it. */
+export function note(code: i32): i32 {
+  failure = min(code, 0);
+  return code;
+}
+
+/** The error code of the last function that answered null, false or "" although it may answer something; 0: it was no error. */
+export function lastError(): i32 {
+  return failure;
+}
+
 /** Ends a read of n octets; null if n is an error, or more than there is room for still. */
 export function finish(n: i32): string | null {
-  const s: string | null = n < 0 || n > room ? null : decode(place, n);
+  const s: string | null = note(n > room ? Code.E_CONFLICT : n) < 0 ? null : decode(place, n);
   large = null;
   return s;
+}
+
+/** Is finish for octets. */
+export function finishOctets(n: i32): Uint8Array | null {
+  let b: Uint8Array | null = null;
+  if (note(n > room ? Code.E_CONFLICT : n) >= 0) {
+    b = new Uint8Array(n);
+    memory.copy(b.dataStart, place, n);
+  }
+  large = null;
+  return b;
 }
 
 /**
@@ -232,6 +256,10 @@ export function message(code: i32): string {
     case Code.E_UNAVAIL: return "temporarily unavailable";
     case Code.E_CONFLICT: return "conflict";
     case Code.E_TOO_LARGE: return "too large";
+    case Code.E_BAD_SIG: return "the signature is not good";
+    case Code.E_NXDOMAIN: return "no such domain";
+    case Code.E_SERVFAIL: return "name server failure";
+    case Code.E_BOGUS: return "DNSSEC validation failed";
   }
   return "other error";
 }

@@ -17,7 +17,8 @@ func (s *Session) Attempt() int { return number(abi.Attempt) }
 // Queued is when the message was accepted, in milliseconds since 1970.
 func (s *Session) Queued() int64 { return number64(abi.FirstQueued) }
 
-// LastReply is what the remote server said last; code 0: nothing.
+// LastReply is what the remote server said last, at result in this attempt; code
+// 0: nothing.
 func (s *Session) LastReply() (code int, line string) {
 	return number(abi.LastCode), text(abi.LastText)
 }
@@ -31,7 +32,8 @@ func (s *Session) NextHop() string { return text(abi.Transport) }
 
 // SetNextHop says where the recipients go: "smtp:HOST:PORT",
 // "lmtp:HOST:PORT", "lmtp:unix:PATH", "maildir:PATH", "mx", "mx:DOMAIN" or
-// "discard". Hook route, with the verdict Accept, which ends the asking.
+// "discard". Hook route, with the verdict Accept, which ends the asking; and
+// hook result, for the attempts that follow.
 func (s *Session) SetNextHop(hop string) error { return setText(abi.Transport, hop) }
 
 // TLS policies of a next hop.
@@ -63,3 +65,21 @@ func (s *Session) SetRetry(at int64) error { return setNumber(abi.NextRetry, at)
 // SetExpire sets when to give up, in milliseconds since 1970. Hooks route,
 // attempt, result.
 func (s *Session) SetExpire(at int64) error { return setNumber(abi.Expire, at) }
+
+// SuspendNextHop keeps all messages from the next hop of this attempt until a
+// time in milliseconds since 1970, at most a day ahead. Hook result.
+func (s *Session) SuspendNextHop(until int64) error { return setNumber(abi.SuspendUntil, until) }
+
+// NotificationAction is what the notification tells: "failed", "delayed" or
+// "delivered". Hook dsn; the recipients that it is about are Recipients.
+func (s *Session) NotificationAction() string { return text(abi.DSNAction) }
+
+// NotificationTo is whom the notification is for: the reverse-path. Hook dsn.
+func (s *Session) NotificationTo() string { return text(abi.DSNTo) }
+
+// SetNotificationTo sends it to somebody else. Hook dsn.
+func (s *Session) SetNotificationTo(path string) error { return setText(abi.DSNTo, path) }
+
+// SetNotificationText puts a text for people in the place of the usual one. Its
+// lines are paragraphs; what happened to each recipient follows. Hook dsn.
+func (s *Session) SetNotificationText(text string) error { return setText(abi.DSNText, text) }

@@ -37,7 +37,8 @@ func (s *Session) PTR() string { return text(abi.PTRName) }
 // ID is the session's name in the log.
 func (s *Session) ID() string { return text(abi.SessionID) }
 
-// ConnectionsFromIP is the number of open connections from the client's address.
+// ConnectionsFromIP is the number of open connections from the client's address,
+// or its /64 in IPv6, this one included.
 func (s *Session) ConnectionsFromIP() int { return number(abi.ConnCountIP) }
 
 // ProxyIP is the proxy's address if one spoke for the client.
@@ -73,20 +74,31 @@ func (s *Session) TLSServerName() string { return text(abi.TLSSNI) }
 // ClientCertificate is the SHA-256 of the client's certificate, in hex.
 func (s *Session) ClientCertificate() string { return text(abi.ClientCertFP) }
 
-// AuthMechanism is the SASL mechanism.
+// AuthMechanism is the SASL mechanism, in upper case; empty: the client is not
+// authenticated.
 func (s *Session) AuthMechanism() string { return text(abi.AuthMech) }
 
-// AuthUser is the name that the client gave. Hook auth.
+// AuthUser is the name that the client gives, or gave when it was
+// authenticated.
 func (s *Session) AuthUser() string { return text(abi.AuthUser) }
 
-// AuthPassword is the password that the client gave. Hook auth; needs the grant
-// auth_password.
-func (s *Session) AuthPassword() (string, error) { return textOrError(abi.AuthPass) }
+// AuthPassword is the password that the client gave. The error is abi.Denied
+// without the grant auth_password, and abi.NotFound if the mechanism has none.
+// Hand it to [Crypto.CheckPassword], and to nothing that keeps or logs it. Hook
+// auth.
+func (s *Session) AuthPassword() (string, error) {
+	p, err := textOrError(abi.AuthPass)
+	clear(scratch[:min(len(p), len(scratch))])
+	return p, err
+}
 
-// AuthID is the authenticated identity; empty: none.
+// AuthID is the authenticated identity; empty: none. At hook auth it is the
+// identity that the client asks to act as, if it asks for one: who accepts such
+// a client must say who it becomes by SetAuthID, or the server refuses it.
 func (s *Session) AuthID() string { return text(abi.AuthID) }
 
-// SetAuthID says who the client is, with the verdict Accept. Hook auth.
+// SetAuthID says who the client is if it is accepted; without it, it is
+// AuthUser. It needs the grant auth_password or envelope = "write". Hook auth.
 func (s *Session) SetAuthID(id string) error { return setText(abi.AuthID, id) }
 
 // Command is the verb, in upper case, and its argument. Hook command.

@@ -82,6 +82,9 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 	if (f == abi.RawHeaders || f == abi.MsgID) && !grants(h.p.o.Grant.Headers, false) {
 		return int32(abi.Denied)
 	}
+	if f == abi.AuthPass && !h.p.o.Grant.AuthPassword {
+		return int32(abi.Denied)
+	}
 	if !h.at(set) {
 		return int32(abi.State)
 	}
@@ -102,8 +105,10 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 		return giveOr(buf, s.Helo)
 	case abi.Extensions:
 		return give(buf, strings.Join(s.view.extensions, "\n"))
-	case abi.AuthUser, abi.AuthID:
-		return giveOr(buf, s.AuthID)
+	case abi.ProxyIP:
+		return giveOr(buf, s.ProxyIP)
+	case abi.AuthMech, abi.AuthUser, abi.AuthID, abi.AuthPass:
+		return giveOr(buf, h.identity(f))
 	case abi.Verb:
 		return giveOr(buf, s.verb)
 	case abi.Argument:
@@ -128,6 +133,12 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 		return giveOr(buf, d.Text)
 	case abi.LastMX:
 		return giveOr(buf, d.MX)
+	case abi.DSNAction:
+		return give(buf, d.action)
+	case abi.DSNTo:
+		return give(buf, s.view.dsnTo)
+	case abi.DSNText:
+		return give(buf, s.view.dsnText)
 	}
 	if len(s.view.nextHops) == 0 {
 		return int32(abi.NotFound)
@@ -142,22 +153,46 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 	return give(buf, n.to) // abi.Transport
 }
 
+// identity is who the client is: at auth what it says of itself.
+func (h *host) identity(f abi.Field) string {
+	s, now := h.s, h.hook == auth
+	switch {
+	case f == abi.AuthPass:
+		return s.credentials.Password
+	case f == abi.AuthMech && now:
+		return s.credentials.Mechanism
+	case f == abi.AuthMech:
+		return s.AuthMechanism
+	case f == abi.AuthUser && now:
+		return s.credentials.User
+	case f == abi.AuthUser:
+		return s.AuthUser
+	case now && s.view.authID != "":
+		return s.view.authID
+	case now:
+		return s.credentials.AuthzID
+	}
+	return s.AuthID
+}
+
 var textFields = map[abi.Field]hookSet{
 	abi.RemoteIP: inAll, abi.LocalIP: inAll, abi.Listener: inAll, abi.PTRName: inAll, abi.SessionID: inAll,
 	abi.Banner: hooks(connect), abi.Helo: inAll, abi.Extensions: hooks(ehlo), abi.AuthUser: inAll, abi.AuthID: inAll,
+	abi.AuthMech: inAll, abi.AuthPass: hooks(auth), abi.ProxyIP: inSession,
 	abi.Verb: hooks(ehlo, auth, command), abi.Argument: hooks(ehlo, auth, command), abi.Reason: hooks(reset, closing),
 	abi.TxID: inTx, abi.MailFrom: inTx, abi.DSNEnvid: inTx, abi.RawHeaders: inHeader, abi.MsgID: inHeader,
 	abi.QueueID: delivering, abi.Domain: delivering, abi.LastText: delivering, abi.LastMX: delivering,
 	abi.Transport: delivering, abi.EhloName: delivering, abi.SourceIP: delivering,
+	abi.DSNAction: hooks(dsn), abi.DSNTo: hooks(dsn), abi.DSNText: hooks(dsn),
 }
 
 var numberFields = map[abi.Field]hookSet{
-	abi.RemotePort: inAll, abi.LocalPort: inAll, abi.ESMTP: inAll, abi.TLS: inAll, abi.TLSVersion: inAll,
+	abi.RemotePort: inAll, abi.LocalPort: inAll, abi.ESMTP: inAll, abi.TLS: inAll, abi.TLSVersion: inAll, abi.ConnCountIP: inSession,
 	abi.MailSize: inTx, abi.MailBody: inTx, abi.SMTPUTF8: inTx, abi.RequireTLS: inTx, abi.DSNRet: inTx,
 	abi.RcptCount: inTx, abi.CurRcpt: hooks(rcpt), abi.SizeLimit: transaction,
 	abi.MsgSize: inContent, abi.BodySize: inContent, abi.HeaderCount: inHeader, abi.ReceivedCount: inHeader,
 	abi.Attempt: delivering, abi.FirstQueued: delivering, abi.LastCode: delivering, abi.NextRetry: delivering,
-	abi.Expire: delivering, abi.Priority: delivering, abi.TLSPolicy: delivering,
+	abi.Expire: delivering, abi.Priority: delivering, abi.TLSPolicy: delivering, abi.SuspendUntil: hooks(result),
 }
 
 // GetNum is the function get_num.
@@ -193,6 +228,8 @@ func (h *host) GetNum(f abi.Field) int64 {
 			return int64(abi.NotFound)
 		}
 		return 0x0304
+	case abi.ConnCountIP:
+		return int64(s.Connections)
 	case abi.MailSize:
 		return s.DeclaredSize
 	case abi.SMTPUTF8:
@@ -226,6 +263,11 @@ func (h *host) GetNum(f abi.Field) int64 {
 			return int64(abi.NotFound)
 		}
 		return s.view.retry
+	case abi.SuspendUntil:
+		if s.view.suspend == 0 {
+			return int64(abi.NotFound)
+		}
+		return s.view.suspend
 	case abi.Expire:
 		return s.view.expire
 	case abi.Priority:
@@ -240,9 +282,9 @@ func (h *host) GetNum(f abi.Field) int64 {
 }
 
 // change checks what every change of a field needs.
-func (h *host) change(set hookSet) abi.Code {
+func (h *host) change(f abi.Field, set hookSet) abi.Code {
 	switch {
-	case !grants(h.p.o.Grant.Envelope, true):
+	case !grants(h.p.o.Grant.Envelope, true) && !(f == abi.AuthID && h.p.o.Grant.AuthPassword):
 		return abi.Denied
 	case !h.at(set):
 		return abi.State
@@ -258,17 +300,20 @@ func (h *host) countEdit() abi.Code {
 	return abi.OK
 }
 
+var settable = map[abi.Field]hookSet{
+	abi.Banner: hooks(connect), abi.Extensions: hooks(ehlo), abi.MailFrom: transaction,
+	abi.DSNTo: hooks(dsn), abi.DSNText: hooks(dsn), abi.Transport: hooks(route, result), abi.EhloName: routing, abi.SourceIP: routing,
+	abi.AuthID: hooks(auth),
+}
+
 // Set is the function set.
 func (h *host) Set(f abi.Field, value string) int32 {
 	h.count()
-	set, ok := map[abi.Field]hookSet{
-		abi.Banner: hooks(connect), abi.Extensions: hooks(ehlo), abi.MailFrom: transaction,
-		abi.Transport: hooks(route), abi.EhloName: routing, abi.SourceIP: routing,
-	}[f]
+	set, ok := settable[f]
 	if !ok {
 		return int32(abi.Unsupported)
 	}
-	if code := h.change(set); code < 0 {
+	if code := h.change(f, set); code < 0 {
 		return int32(code)
 	}
 	v := &h.s.view
@@ -280,11 +325,29 @@ func (h *host) Set(f abi.Field, value string) int32 {
 		v.banner = value
 	case abi.Extensions:
 		v.extensions = strings.Split(strings.TrimSuffix(value, "\n"), "\n")
+	case abi.AuthID:
+		if len(value) > 255 {
+			return int32(abi.TooLarge)
+		}
+		if value == "" || !printable(value) {
+			return int32(abi.Invalid)
+		}
+		v.authID = value
 	case abi.MailFrom:
 		if value != "" && !mailbox(value, h.s.SMTPUTF8) {
 			return int32(abi.Invalid)
 		}
 		v.reversePath = value
+	case abi.DSNTo:
+		if !mailbox(value, h.s.SMTPUTF8) {
+			return int32(abi.Invalid)
+		}
+		v.dsnTo = value
+	case abi.DSNText:
+		if !printable(strings.ReplaceAll(value, "\n", "")) {
+			return int32(abi.Invalid)
+		}
+		v.dsnText = value
 	case abi.Transport:
 		if !validNextHop(value) {
 			return int32(abi.Invalid)
@@ -334,12 +397,12 @@ func (h *host) SetNum(f abi.Field, value int64) int32 {
 	h.count()
 	edits := hooks(route, attempt, result)
 	set, ok := map[abi.Field]hookSet{
-		abi.SizeLimit: hooks(data), abi.NextRetry: edits, abi.Expire: edits, abi.Priority: edits, abi.TLSPolicy: routing,
+		abi.SizeLimit: hooks(data), abi.NextRetry: edits, abi.Expire: edits, abi.Priority: edits, abi.TLSPolicy: routing, abi.SuspendUntil: hooks(result),
 	}[f]
 	if !ok {
 		return int32(abi.Unsupported)
 	}
-	if code := h.change(set); code < 0 {
+	if code := h.change(f, set); code < 0 {
 		return int32(code)
 	}
 	v := &h.s.view
@@ -361,6 +424,11 @@ func (h *host) SetNum(f abi.Field, value int64) int32 {
 		} else {
 			v.retry = value
 		}
+	case abi.SuspendUntil:
+		if value <= 0 || value > h.p.Now+24*3600*1000 {
+			return int32(abi.Invalid)
+		}
+		v.suspend = value
 	case abi.Priority:
 		if value < 0 || value > 1000 {
 			return int32(abi.Invalid)

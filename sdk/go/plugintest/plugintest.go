@@ -103,7 +103,7 @@ func Load(t testing.TB, o Options) (*Plugin, error) {
 func (p *Plugin) Session() *Session {
 	return &Session{
 		p: p, ID: "s1", RemoteIP: "192.0.2.1", RemotePort: 40000, LocalIP: "198.51.100.1", LocalPort: 25, Listener: "mx",
-		ESMTP: true, view: view{banner: "ESMTP", extensions: []string{"PIPELINING", "8BITMIME"}, sizeLimit: 50 << 20},
+		ESMTP: true, Connections: 1, view: view{banner: "ESMTP", extensions: []string{"PIPELINING", "8BITMIME"}, sizeLimit: 50 << 20},
 	}
 }
 
@@ -115,7 +115,9 @@ type Session struct {
 	ID, RemoteIP, LocalIP, Listener, PTR, Helo string
 	RemotePort, LocalPort                      int
 	ESMTP, TLS                                 bool
-	AuthID                                     string // the authenticated identity
+	AuthID, AuthUser, AuthMechanism            string // the authenticated identity, the name the client gave for it, and how
+	Connections                                int    // open ones of this address; default 1
+	ProxyIP                                    string // of the proxy that spoke for the client
 	SMTPUTF8                                   bool   // parameters of the next MAIL
 	DeclaredSize                               int64
 
@@ -127,6 +129,7 @@ type Session struct {
 	verb, arg   string
 	reason      string
 	current     int // recipient, at rcpt
+	credentials Credentials
 	detached    bool
 	detachedTx  bool
 	delivery    *Delivery
@@ -149,10 +152,45 @@ func (s *Session) Ehlo(name string) Answer {
 	return s.ask(ehlo)
 }
 
-// Auth plays the hook auth, after a SASL exchange that gave no secret.
+// Credentials are what a client gives in a SASL exchange.
+type Credentials struct {
+	Mechanism string // default PLAIN
+	User      string
+	AuthzID   string // as whom it asks to act; empty: it does not
+	Password  string // which the plugin reads if Options.Grant has AuthPassword; empty: the mechanism has none
+}
+
+// Authenticate plays the hook auth. If the plugin accepts, AuthID, AuthUser and
+// AuthMechanism are set, but in one case: the client asks to act as somebody
+// else, and the plugin does not say who it is by SetAuthID. The server refuses
+// that.
+func (s *Session) Authenticate(c Credentials) Answer {
+	if c.Mechanism == "" {
+		c.Mechanism = "PLAIN"
+	}
+	s.AuthID, s.AuthUser, s.AuthMechanism = "", "", ""
+	s.credentials, s.view.authID = c, ""
+	s.verb, s.arg = "AUTH", c.Mechanism
+	a := s.ask(auth)
+	id := s.view.authID
+	s.credentials, s.view.authID = Credentials{}, ""
+	if id == "" && (c.AuthzID == "" || c.AuthzID == c.User) {
+		id = c.User
+	}
+	if a.Err == nil && a.Action == abi.Accept && id != "" {
+		s.AuthID, s.AuthUser, s.AuthMechanism = id, c.User, c.Mechanism
+	}
+	return a
+}
+
+// Login is Authenticate with a name and a password.
+func (s *Session) Login(user, password string) Answer {
+	return s.Authenticate(Credentials{User: user, Password: password})
+}
+
+// Auth is Authenticate by a mechanism that has no password.
 func (s *Session) Auth(identity string) Answer {
-	s.AuthID = identity
-	return s.ask(auth)
+	return s.Authenticate(Credentials{Mechanism: "EXTERNAL", User: identity})
 }
 
 // Command plays the hook command.
@@ -312,7 +350,8 @@ type Delivery struct {
 	Text    string
 	MX      string
 
-	s *Session
+	s      *Session
+	action string // of the notification
 }
 
 // Deliver takes the session's message, as it was accepted, to the queue. No
@@ -348,6 +387,20 @@ func (d *Delivery) Result(code int, text string) Answer {
 	d.Attempt++
 	return a
 }
+
+// Notify plays the hook dsn for a notification to the sender: "failed",
+// "delayed" or "delivered". With no sender there is none to be made.
+func (d *Delivery) Notify(action string) Answer {
+	d.action, d.s.view.dsnTo, d.s.view.dsnText = action, d.s.view.reversePath, ""
+	return d.s.ask(dsn)
+}
+
+// Notification is whom it goes to, and the plugin's text; empty: the usual one.
+func (d *Delivery) Notification() (to, text string) { return d.s.view.dsnTo, d.s.view.dsnText }
+
+// Suspended is until when the plugin keeps messages from the next hop, in
+// milliseconds since 1970; 0: it does not.
+func (d *Delivery) Suspended() int64 { return d.s.view.suspend }
 
 // NextHop is where the recipients go; empty: the plugin did not say.
 func (d *Delivery) NextHop() string {

@@ -13,6 +13,7 @@ import (
 	"github.com/wasmta/wasmta/sdk/go/onattempt"
 	"github.com/wasmta/wasmta/sdk/go/oncommand"
 	"github.com/wasmta/wasmta/sdk/go/onconnect"
+	"github.com/wasmta/wasmta/sdk/go/ondsn"
 	"github.com/wasmta/wasmta/sdk/go/onheaders"
 	"github.com/wasmta/wasmta/sdk/go/onmail"
 	"github.com/wasmta/wasmta/sdk/go/onmessage"
@@ -395,5 +396,37 @@ func TestTick(t *testing.T) {
 	p.Tick().Want("continue")
 	if v, _ := p.Value("ticks"); v != "2" {
 		t.Errorf("%q ticks", v)
+	}
+}
+
+func TestNotification(t *testing.T) {
+	onmail.Handle(nil)
+	onresult.Handle(func(s *mta.Session) mta.Verdict {
+		if code, _ := s.LastReply(); code == 421 {
+			mta.Must(s.SuspendNextHop(mta.Now() + 60_000))
+			mta.Must(s.SetNextHop("smtp:backup.example:25"))
+		}
+		return mta.Continue
+	})
+	ondsn.Handle(func(s *mta.Session) mta.Verdict {
+		if s.NotificationAction() == "delayed" {
+			return mta.Discard
+		}
+		mta.Must(s.SetNotificationText("Sorry, " + s.NotificationTo()))
+		mta.Must(s.SetNotificationTo("bounces@example.net"))
+		return mta.Continue
+	})
+	s := open(t, plugintest.Options{Grant: all})
+	s.Mail("a@b.example")
+	d := s.Deliver("c.example")
+	d.SetNextHop("mx")
+	d.Result(421, "too many connections").Want("continue")
+	if d.NextHop() != "smtp:backup.example:25" || d.Suspended() == 0 {
+		t.Errorf("next hop %q, suspended until %d", d.NextHop(), d.Suspended())
+	}
+	d.Notify("delayed").Want("discard")
+	d.Notify("failed").Want("continue")
+	if to, text := d.Notification(); to != "bounces@example.net" || text != "Sorry, a@b.example" {
+		t.Errorf("to %q: %q", to, text)
 	}
 }

@@ -56,6 +56,7 @@ var (
 	delivering  = hooks(route, attempt, result, dsn)
 	inTx        = transaction | hooks(reset) | delivering
 	inAll       = hooks(connect, tls, ehlo, auth, command, closing) | inTx
+	inSession   = inAll &^ delivering
 	inContent   = hooks(message, route, attempt, result)
 	inHeader    = inContent | hooks(headers)
 	rcptEdits   = hooks(rcpt, data, headers, message)
@@ -79,11 +80,14 @@ type view struct {
 	reversePath string
 	recipients  []recipient
 	sizeLimit   int64
+	authID      string // at auth: set by a plugin
 	header      []field
 	attrs       [3]map[string]string // session, transaction, message
 	nextHops    []nextHop
 
 	retry, expire, priority int64
+	suspend                 int64
+	dsnTo, dsnText          string
 }
 
 type recipient struct {

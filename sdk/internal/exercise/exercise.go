@@ -16,6 +16,19 @@ import (
 	"github.com/wasmta/wasmta/hostapi/engine"
 )
 
+// Missing skips a test that lacks what compiles a language; it fails instead if
+// WASMTA_REQUIRE_LANGUAGES, words such as "c,rust,zig", has the language.
+func Missing(t testing.TB, language, format string, args ...any) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("WASMTA_REQUIRE_LANGUAGES"), ","), language) {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// languages are those of the commands, for Missing.
+var languages = map[string]string{"asc": "assemblyscript", "npm": "assemblyscript", "zig": "zig"}
+
 // Tool is the path of a command; without it the test skips.
 func Tool(t testing.TB, name, install string) string {
 	t.Helper()
@@ -24,7 +37,7 @@ func Tool(t testing.TB, name, install string) string {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("%s is not installed: %s", name, install)
+		Missing(t, languages[name], "%s is not installed: %s", name, install)
 	}
 	return path
 }

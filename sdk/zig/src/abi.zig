@@ -69,7 +69,7 @@ pub const Field = struct {
     pub const PTR_NAME: i32 = 0x0106;
     /// b
     pub const SESSION_ID: i32 = 0x0107;
-    /// n, open connections from this address
+    /// n, open connections from this address, or its IPv6 /64
     pub const CONN_COUNT_IP: i32 = 0x0108;
     /// b, the proxy's address if one spoke for the client
     pub const PROXY_IP: i32 = 0x0109;
@@ -93,13 +93,13 @@ pub const Field = struct {
     /// b set, at ehlo: EHLO keywords, one a line
     pub const EXTENSIONS: i32 = 0x0208;
     // authentication
-    /// b
+    /// b, the SASL mechanism
     pub const AUTH_MECH: i32 = 0x0301;
-    /// b
+    /// b, the name that the client gives, or gave when it was authenticated
     pub const AUTH_USER: i32 = 0x0302;
-    /// b, needs the grant auth_password
+    /// b, at auth: needs the grant auth_password
     pub const AUTH_PASS: i32 = 0x0303;
-    /// b set
+    /// b set, the authenticated identity; at auth: the one asked for
     pub const AUTH_ID: i32 = 0x0304;
     // transaction
     /// b
@@ -184,6 +184,14 @@ pub const Field = struct {
     pub const EHLO_NAME: i32 = 0x060e;
     /// b set, local address to connect from
     pub const SOURCE_IP: i32 = 0x060f;
+    /// n set, at result: ms since 1970, until when nothing is sent to the next hop
+    pub const SUSPEND_UNTIL: i32 = 0x0610;
+    /// b, of the notification: failed, delayed, delivered
+    pub const DSN_ACTION: i32 = 0x0611;
+    /// b set, whom the notification is for
+    pub const DSN_TO: i32 = 0x0612;
+    /// b set, its text for people
+    pub const DSN_TEXT: i32 = 0x0613;
     // plugin
     /// b
     pub const PLUGIN: i32 = 0x0701;
@@ -237,7 +245,7 @@ pub const Element = struct {
     pub const RCPT_DOMAIN: i32 = 5;
     /// b, before a rewrite
     pub const RCPT_ORIGINAL: i32 = 6;
-    /// n, at result: 0 deferred 1 delivered 2 failed
+    /// n, at result and dsn: 0 deferred 1 delivered 2 failed
     pub const RCPT_STATUS: i32 = 7;
     /// b
     pub const HEADER_NAME: i32 = 1;

@@ -195,12 +195,12 @@ fn begin() void {
     _ = more.reset(.free_all);
 }
 
-fn arenaAlloc(_: *anyopaque, len: usize, log2_align: u8, address: usize) ?[*]u8 {
-    return first.allocator().rawAlloc(len, log2_align, address) orelse more.allocator().rawAlloc(len, log2_align, address);
+fn arenaAlloc(_: *anyopaque, len: usize, log2_align: u8, caller: usize) ?[*]u8 {
+    return first.allocator().rawAlloc(len, log2_align, caller) orelse more.allocator().rawAlloc(len, log2_align, caller);
 }
 
-fn arenaResize(_: *anyopaque, buf: []u8, log2_align: u8, len: usize, address: usize) bool {
-    return first.ownsSlice(buf) and first.allocator().rawResize(buf, log2_align, len, address);
+fn arenaResize(_: *anyopaque, buf: []u8, log2_align: u8, len: usize, caller: usize) bool {
+    return first.ownsSlice(buf) and first.allocator().rawResize(buf, log2_align, len, caller);
 }
 
 fn arenaFree(_: *anyopaque, _: []u8, _: u8, _: usize) void {}
@@ -238,6 +238,10 @@ pub const Error = error{
     Unavailable, // a temporary fault of the server
     Conflict, // the field may occur once, and is there
     TooLarge,
+    BadSignature, // the signature is not good
+    NoSuchDomain,
+    ServerFailure, // of a name server
+    Bogus, // DNSSEC validation failed
     Other,
 };
 
@@ -255,25 +259,46 @@ pub fn check(code: i32) Error!void {
         abi.Code.E_UNAVAIL => error.Unavailable,
         abi.Code.E_CONFLICT => error.Conflict,
         abi.Code.E_TOO_LARGE => error.TooLarge,
+        abi.Code.E_BAD_SIG => error.BadSignature,
+        abi.Code.E_NXDOMAIN => error.NoSuchDomain,
+        abi.Code.E_SERVFAIL => error.ServerFailure,
+        abi.Code.E_BOGUS => error.Bogus,
         else => error.Other,
     };
+}
+
+fn checkWide(n: i64) Error!u64 {
+    if (n < 0) try check(@intCast(@max(n, std.math.minInt(i32))));
+    return @intCast(n);
+}
+
+/// false for the code no.
+fn unless(no: i32, code: i32) Error!bool {
+    if (code == no) return false;
+    try check(code);
+    return true;
 }
 
 /// Receives what the server gives; only what is longer costs a second call. A
 /// plugin is asked one thing at a time.
 var scratch: [4096]u8 = undefined;
 
-/// Calls f(args..., buf, cap). null: it gave an error.
-fn read(memory: std.mem.Allocator, comptime f: anytype, args: anytype) ?[]const u8 {
+/// Calls f(args..., buf, cap).
+fn readOr(memory: std.mem.Allocator, comptime f: anytype, args: anytype) Error![]const u8 {
     const n = @call(.auto, f, args ++ .{ @as([*]u8, &scratch), @as(usize, scratch.len) });
-    if (n < 0) return null;
+    try check(n);
     const out = memory.alloc(u8, @intCast(n)) catch outOfMemory();
     if (out.len <= scratch.len) {
         @memcpy(out, scratch[0..out.len]);
     } else if (@call(.auto, f, args ++ .{ out.ptr, out.len }) != n) {
-        return null;
+        return error.Conflict;
     }
     return out;
+}
+
+/// As readOr. null: it gave an error.
+fn read(memory: std.mem.Allocator, comptime f: anytype, args: anytype) ?[]const u8 {
+    return readOr(memory, f, args) catch null;
 }
 
 /// A field of the kind "octets", one of abi.Field.
@@ -617,6 +642,18 @@ pub fn readBody(offset: i64, buf: []u8) Error![]u8 {
     return buf[0..@intCast(n)];
 }
 
+/// Appends to a new body, which is made of what writeBody gives and of ranges of
+/// the old one in the order of the calls; without a call the body stays. Hook
+/// message; needs the grant body = "write".
+pub fn writeBody(data: []const u8) Error!void {
+    return check(host.body_write(data.ptr, data.len));
+}
+/// Appends len octets of the old body from an offset on, which do not pass
+/// through the plugin; see writeBody.
+pub fn spliceBody(offset: i64, len: i64) Error!void {
+    return check(host.body_splice(offset, len));
+}
+
 /// A queue entry on its way. Hooks route, attempt, result, dsn. Changes need the
 /// grant envelope = "write".
 pub const delivery = struct {
@@ -723,12 +760,12 @@ pub const config = struct {
     }
     /// All of it, a JSON object.
     pub fn json() []const u8 {
-        return lookup("") orelse "{}";
+        return member("") orelse "{}";
     }
     /// A text; of another type, its JSON. null: it is missing.
     pub fn string(key: []const u8) ?[]const u8 {
         if (key.len == 0) return null; // would be the whole
-        return lookup(key);
+        return member(key);
     }
     /// A list of texts; empty if it is missing.
     pub fn strings(key: []const u8) []const []const u8 {
@@ -754,7 +791,7 @@ pub const config = struct {
         return eql(s, "true");
     }
 
-    fn lookup(key: []const u8) ?[]const u8 {
+    fn member(key: []const u8) ?[]const u8 {
         return read(allocator, host.config, .{ key.ptr, key.len });
     }
 };
@@ -807,3 +844,417 @@ pub fn pluginName() []const u8 {
 pub fn generation() []const u8 {
     return octets(Field.GENERATION);
 }
+
+// What the operator grants.
+
+/// The plugin's memory, which outlives sessions, restarts and new versions of
+/// the plugin; needs the grant kv. 64 operations in one call, keys of 1 to 512
+/// octets, values of at most 65536. Times to live are in milliseconds, 0 is for
+/// ever. Each operation is atomic, among all sessions.
+pub const kv = struct {
+    const module = abi.kv;
+
+    /// A value; null: it is not there. A counter is its number in decimal.
+    pub fn get(key: []const u8) ?[]const u8 {
+        return read(arena, module.get, .{ key.ptr, key.len });
+    }
+    /// Sets a value for a time.
+    pub fn set(key: []const u8, value: []const u8, ttl: i64) Error!void {
+        return check(put(key, value, ttl, 0));
+    }
+    /// As set, and returns when the value is on disk.
+    pub fn setSync(key: []const u8, value: []const u8, ttl: i64) Error!void {
+        return check(put(key, value, ttl, abi.KvFlag.SYNC));
+    }
+    /// Sets a value if there is none, and tells whether it did.
+    pub fn add(key: []const u8, value: []const u8, ttl: i64) Error!bool {
+        return unless(abi.Code.E_CONFLICT, put(key, value, ttl, abi.KvFlag.IF_ABSENT));
+    }
+    /// Sets a value if there is one, and tells whether it did.
+    pub fn replace(key: []const u8, value: []const u8, ttl: i64) Error!bool {
+        return unless(abi.Code.E_NOT_FOUND, put(key, value, ttl, abi.KvFlag.IF_PRESENT));
+    }
+    fn put(key: []const u8, value: []const u8, ttl: i64, flags: i32) i32 {
+        return module.set(key.ptr, key.len, value.ptr, value.len, ttl, flags);
+    }
+    /// Sets a value if it is old, or, with an empty old, if there is none, and
+    /// tells whether it did.
+    pub fn compareAndSwap(key: []const u8, old: []const u8, value: []const u8, ttl: i64) Error!bool {
+        return unless(abi.Code.E_CONFLICT, module.cas(key.ptr, key.len, old.ptr, old.len, value.ptr, value.len, ttl));
+    }
+    /// Deletes a value, and tells whether there was one.
+    pub fn remove(key: []const u8) Error!bool {
+        return unless(abi.Code.E_NOT_FOUND, module.del(key.ptr, key.len));
+    }
+    /// Adds delta to a counter, which does not go below 0, and returns its new
+    /// value. A counter that is new lives for ttl; one that is there keeps its
+    /// time.
+    pub fn increment(key: []const u8, delta: i64, ttl: i64) Error!u64 {
+        return checkWide(module.incr(key.ptr, key.len, delta, ttl, 0));
+    }
+    /// As increment, and the counter lives for ttl from now on.
+    pub fn incrementRefresh(key: []const u8, delta: i64, ttl: i64) Error!u64 {
+        return checkWide(module.incr(key.ptr, key.len, delta, ttl, abi.KvFlag.REFRESH));
+    }
+    /// Takes cost tokens from a bucket that holds burst of them, begins full, and
+    /// gains per_second in a second, down to a thousandth. 0: they were taken;
+    /// above: none was, and these are the milliseconds until there are enough.
+    pub fn take(key: []const u8, cost: u31, burst: u31, per_second: f64) Error!u64 {
+        return checkWide(module.take(key.ptr, key.len, cost, burst, @intFromFloat(per_second * 1000 + 0.5)));
+    }
+};
+
+/// The value of a key in one of the operator's tables; null: it is not there.
+/// Needs the grant tables.
+pub fn lookup(table: []const u8, key: []const u8) ?[]const u8 {
+    return read(arena, abi.table.lookup, .{ table.ptr, table.len, key.ptr, key.len });
+}
+
+/// Hands an event to the operator's sinks for its topic: 16 in one call, of at
+/// most 65536 octets. Needs the grant events.
+pub fn emit(topic: []const u8, data: []const u8) Error!void {
+    return check(abi.event.emit(topic.ptr, topic.len, data.ptr, data.len));
+}
+
+/// One of the operator's secrets, which lasts until the hook returns. Needs the
+/// grant secrets; also in init.
+pub fn secret(name: []const u8) Error![]const u8 {
+    return readOr(arena, host.secret, .{ name.ptr, name.len });
+}
+
+/// Counts what happened; it goes on in new versions of the plugin:
+/// var seen = mta.Counter{ .name = "seen" };
+pub const Counter = struct {
+    /// 1 to 64 lower-case letters, digits and '_'.
+    name: []const u8,
+    id: i32 = abi.Code.E_NOT_FOUND,
+
+    /// Makes the series; in init. A plugin has at most 64.
+    pub fn define(m: *Counter) Error!void {
+        m.id = try series(abi.Metric.COUNTER, m.name);
+    }
+    /// Adds n, which is not below 0.
+    pub fn add(m: Counter, n: i64) void {
+        _ = host.metric_add(m.id, n); // what is wrong with a sample is no reason to fail a message
+    }
+};
+
+/// Is what something is now.
+pub const Gauge = struct {
+    /// As that of a Counter.
+    name: []const u8,
+    id: i32 = abi.Code.E_NOT_FOUND,
+
+    /// Makes the series; in init.
+    pub fn define(m: *Gauge) Error!void {
+        m.id = try series(abi.Metric.GAUGE, m.name);
+    }
+    /// Sets it.
+    pub fn set(m: Gauge, n: i64) void {
+        _ = host.metric_add(m.id, n);
+    }
+};
+
+/// Is how large things are. Its buckets are the powers of two.
+pub const Histogram = struct {
+    /// As that of a Counter.
+    name: []const u8,
+    id: i32 = abi.Code.E_NOT_FOUND,
+
+    /// Makes the series; in init.
+    pub fn define(m: *Histogram) Error!void {
+        m.id = try series(abi.Metric.HISTOGRAM, m.name);
+    }
+    /// Counts one of the size n, which is not below 0.
+    pub fn observe(m: Histogram, n: i64) void {
+        _ = host.metric_add(m.id, n);
+    }
+};
+
+fn series(kind: i32, name: []const u8) Error!i32 {
+    const id = host.metric_def(kind, name.ptr, name.len);
+    check(id) catch |err| {
+        log(.err, join(&.{ "metric ", name, ": ", @errorName(err) }));
+        return err;
+    };
+    return id;
+}
+
+/// The server's resolver, which caches; needs the grant dns. In one call 30
+/// different questions may be asked. A name without such records has none, which
+/// is no error; one that does not exist is error.NoSuchDomain.
+pub const dns = struct {
+    /// Types of records, by their numbers in the RFCs.
+    pub const Type = enum(i32) {
+        A = 1, // 4 octets
+        NS = 2,
+        CNAME = 5,
+        PTR = 12,
+        MX = 15, // "10 host"; "0 ." is a null MX
+        TXT = 16, // the strings joined
+        AAAA = 28, // 16 octets
+        SRV = 33, // "priority weight port host"
+        TLSA = 52, // the octets of the record (RFC 6698 2.1)
+        CAA = 257, // "flags tag value"
+    };
+
+    /// Starts a question that will be asked later, at most 8 at a time.
+    pub fn prefetch(t: Type, name: []const u8) Error!void {
+        return check(abi.dns.prefetch(@intFromEnum(t), name.ptr, name.len));
+    }
+    /// The records in the form of the contract, which Type tells.
+    pub fn query(t: Type, name: []const u8) Error![]const []const u8 {
+        return list(t, name);
+    }
+    fn list(t: Type, name: []const u8) Error![][]const u8 {
+        const all = try readOr(arena, abi.dns.query, .{ @intFromEnum(t), name.ptr, name.len });
+        return text.records(arena, all) catch outOfMemory();
+    }
+    fn addresses(t: Type, host_name: []const u8) Error![]const []const u8 {
+        const found = try list(t, host_name);
+        for (found) |*f| f.* = address(f.*);
+        return found;
+    }
+    /// The IPv4 addresses of a host, as texts.
+    pub fn a(host_name: []const u8) Error![]const []const u8 {
+        return addresses(.A, host_name);
+    }
+    /// The IPv6 addresses of a host, as texts.
+    pub fn aaaa(host_name: []const u8) Error![]const []const u8 {
+        return addresses(.AAAA, host_name);
+    }
+    /// The TXT records, the strings of each joined.
+    pub fn txt(name: []const u8) Error![]const []const u8 {
+        return list(.TXT, name);
+    }
+    /// The host names of a name like 1.2.0.192.in-addr.arpa.
+    pub fn ptr(name: []const u8) Error![]const []const u8 {
+        return list(.PTR, name);
+    }
+
+    /// A mail exchanger. A null MX has the host ".".
+    pub const Exchange = struct { preference: u16, host: []const u8 };
+
+    /// The mail exchangers of a domain, in no order.
+    pub fn mx(domain: []const u8) Error![]const Exchange {
+        const found = try list(.MX, domain);
+        const out = arena.alloc(Exchange, found.len) catch outOfMemory();
+        var n: usize = 0;
+        for (found) |r| {
+            const blank = std.mem.indexOfScalar(u8, r, ' ') orelse continue;
+            out[n] = .{ .preference = std.fmt.parseInt(u16, r[0..blank], 10) catch continue, .host = r[blank + 1 ..] };
+            n += 1;
+        }
+        return out[0..n];
+    }
+    /// Asks a DNS list, such as "zen.example", for an address, and gives the
+    /// list's answer, such as "127.0.0.2"; null: it does not list it.
+    /// error.Unavailable: it does not answer us.
+    pub fn listed(zone: []const u8, ip: []const u8) Error!?[]const u8 {
+        var answered: [4]u8 = undefined;
+        const n = abi.dns.dnsbl(zone.ptr, zone.len, ip.ptr, ip.len, &answered);
+        try check(n);
+        return if (n == 1) address(&answered) else null;
+    }
+    /// How long the last answer holds, in seconds.
+    pub fn ttl() u32 {
+        return small(Field.DNS_TTL);
+    }
+    /// Whether DNSSEC proved the last answer.
+    pub fn secure() bool {
+        return yes(Field.DNS_AD);
+    }
+};
+
+/// An address of 4 or 16 octets as a text (RFC 5952): "192.0.2.1",
+/// "2001:db8::1"; "" for anything else.
+pub fn address(addr: []const u8) []const u8 {
+    return text.address(arena.create([40]u8) catch outOfMemory(), addr);
+}
+
+/// Requests to the places of the grant http. In one call 4 may be made, 2 of them
+/// open at a time. Redirects are not followed.
+///
+///     const r = try mta.http.fetch(.{ .url = "https://rep.example/v1/" });
+///     defer r.close();
+///     if (mta.eql(try r.body(), "bad")) ...
+pub const http = struct {
+    /// What a request does.
+    pub const Method = enum(i32) {
+        GET = abi.Method.GET,
+        HEAD = abi.Method.HEAD,
+        POST = abi.Method.POST,
+        PUT = abi.Method.PUT,
+        DELETE = abi.Method.DELETE,
+        PATCH = abi.Method.PATCH,
+    };
+
+    /// What of a message is sent.
+    pub const Part = enum(i32) {
+        message = abi.Send.MESSAGE,
+        body = abi.Send.BODY,
+        headers = abi.Send.HEADERS,
+    };
+
+    /// A header field.
+    pub const Header = struct { name: []const u8, value: []const u8 };
+
+    /// A request.
+    pub const Request = struct {
+        method: Method = .GET,
+        url: []const u8,
+        headers: []const Header = &.{},
+        body: []const u8 = "",
+        timeout: u31 = 0, // milliseconds, of the whole; 0 and more than 10000: 10000
+
+        fn lines(r: Request) []const u8 {
+            var all: []const u8 = "";
+            for (r.headers) |h| all = join(&.{ all, h.name, ": ", h.value, "\n" });
+            return all;
+        }
+    };
+
+    /// Sends a request and does not wait for its response.
+    pub fn start(r: Request) Error!Response {
+        const h = r.lines();
+        return response(abi.http.start(@intFromEnum(r.method), r.url.ptr, r.url.len, h.ptr, h.len, r.body.ptr, r.body.len, r.timeout));
+    }
+    /// Posts the message, which does not pass through the plugin; method and body
+    /// of r do not count. Needs the grants headers and body for what it sends.
+    pub fn startMessage(r: Request, what: Part) Error!Response {
+        const h = r.lines();
+        return response(abi.http.start_msg(r.url.ptr, r.url.len, h.ptr, h.len, @intFromEnum(what), r.timeout));
+    }
+    /// Sends a request and waits for its response.
+    pub fn fetch(r: Request) Error!Response {
+        const got = try start(r);
+        errdefer got.close();
+        _ = try got.status();
+        return got;
+    }
+    fn response(handle: i32) Error!Response {
+        try check(handle);
+        return .{ .handle = handle };
+    }
+
+    /// A response, or one that is still to come. Its body is read once; close it
+    /// to make another request.
+    pub const Response = struct {
+        handle: i32,
+
+        /// Waits for the response and gives its status, 200 to 599.
+        pub fn status(r: Response) Error!u16 {
+            const n = abi.http.wait(r.handle, -1);
+            try check(n);
+            return @intCast(n);
+        }
+        /// Whether the response, or an error, is there after so many milliseconds.
+        pub fn ready(r: Response, milliseconds: u31) bool {
+            return abi.http.wait(r.handle, milliseconds) != abi.Code.E_TIMEOUT;
+        }
+        /// The value of a header field, several joined by commas; null: there is
+        /// none.
+        pub fn header(r: Response, name: []const u8) ?[]const u8 {
+            return read(arena, abi.http.header, .{ r.handle, name.ptr, name.len });
+        }
+        /// Reads on in the body, of which there may be 1 MiB; nothing: the end.
+        pub fn readInto(r: Response, buf: []u8) Error![]u8 {
+            const n = abi.http.read(r.handle, buf.ptr, buf.len);
+            try check(n);
+            return buf[0..@intCast(n)];
+        }
+        /// The rest of the body.
+        pub fn body(r: Response) Error![]const u8 {
+            var all = std.ArrayListUnmanaged(u8){};
+            while (true) {
+                const more_octets = try r.readInto(&scratch);
+                if (more_octets.len == 0) return all.items;
+                all.appendSlice(arena, more_octets) catch outOfMemory();
+            }
+        }
+        /// Ends the request. The end of the hook does it too.
+        pub fn close(r: Response) void {
+            _ = abi.http.close(r.handle);
+        }
+    };
+};
+
+/// Cryptography in the server: faster than in the plugin, and with keys that the
+/// plugin does not see. It needs no grant except for keys (sign_keys) and the
+/// body.
+pub const crypto = struct {
+    /// Algorithms.
+    pub const Algorithm = enum(i32) {
+        sha1 = abi.Alg.SHA1,
+        sha256 = abi.Alg.SHA256,
+        sha512 = abi.Alg.SHA512,
+        ed25519 = abi.Alg.ED25519, // for DKIM of the SHA-256 (RFC 8463)
+        rsa = abi.Alg.RSA, // PKCS #1 v1.5 of a SHA-256
+        rsa_pss = abi.Alg.RSAPSS, // of a SHA-256
+        ecdsa_p256 = abi.Alg.ECDSAP256, // of a SHA-256; the signature is ASN.1
+    };
+
+    /// Forms in which a body is hashed (RFC 6376 3.4).
+    pub const Canonicalization = enum(i32) { raw = abi.Canon.RAW, simple = abi.Canon.SIMPLE, relaxed = abi.Canon.RELAXED };
+
+    /// Hashes data.
+    pub fn digest(a: Algorithm, data: []const u8) Error![]const u8 {
+        return readOr(arena, abi.crypto.digest, .{ @intFromEnum(a), data.ptr, data.len });
+    }
+
+    /// A digest that grows. Eight may be open at a time, until final or the end of
+    /// the hook.
+    pub const Digest = struct {
+        handle: i32,
+
+        /// Begins a digest.
+        pub fn init(a: Algorithm) Error!Digest {
+            const handle = abi.crypto.digest_open(@intFromEnum(a));
+            try check(handle);
+            return .{ .handle = handle };
+        }
+        /// Hashes data.
+        pub fn update(d: Digest, data: []const u8) Error!void {
+            return check(abi.crypto.digest_update(d.handle, data.ptr, data.len));
+        }
+        /// Hashes len octets of the body from an offset on, null: all that follow.
+        pub fn body(d: Digest, offset: i64, len: ?i64, form: Canonicalization) Error!void {
+            return check(abi.crypto.digest_body(d.handle, offset, len orelse -1, @intFromEnum(form)));
+        }
+        /// The digest, which ends.
+        pub fn final(d: Digest) Error![]const u8 {
+            return readOr(arena, abi.crypto.digest_final, .{d.handle});
+        }
+    };
+
+    /// The digest of the canonical body, of it the first limit octets, null: of
+    /// all: DKIM's bh=. Needs the grant body = "read".
+    pub fn bodyDigest(a: Algorithm, form: Canonicalization, limit: ?i64) Error![]const u8 {
+        const d = try Digest.init(a);
+        d.body(0, limit, form) catch |err| {
+            _ = d.final() catch {};
+            return err;
+        };
+        return d.final();
+    }
+    /// Whether a signature is good. key is a DER SubjectPublicKeyInfo, for Ed25519
+    /// also the 32 octets; sum is the SHA-256, with Ed25519 what was signed.
+    pub fn verify(a: Algorithm, key: []const u8, signature: []const u8, sum: []const u8) Error!bool {
+        return unless(abi.Code.E_BAD_SIG, abi.crypto.verify(@intFromEnum(a), key.ptr, key.len, signature.ptr, signature.len, sum.ptr, sum.len));
+    }
+    /// Signs a digest with a key of the operator.
+    pub fn sign(key: []const u8, a: Algorithm, sum: []const u8) Error![]const u8 {
+        return readOr(arena, abi.crypto.sign, .{ key.ptr, key.len, @intFromEnum(a), sum.ptr, sum.len });
+    }
+    /// Makes a MAC with a key of the operator.
+    pub fn hmac(key: []const u8, a: Algorithm, data: []const u8) Error![]const u8 {
+        return readOr(arena, abi.crypto.hmac, .{ key.ptr, key.len, @intFromEnum(a), data.ptr, data.len });
+    }
+    /// Whether hash is one of the password: bcrypt, argon2id, scrypt,
+    /// sha512-crypt or PBKDF2. Four may be checked in a call.
+    pub fn checkPassword(hash: []const u8, password: []const u8) Error!bool {
+        const n = abi.crypto.password_verify(hash.ptr, hash.len, password.ptr, password.len);
+        try check(n);
+        return n == 1;
+    }
+};

@@ -134,6 +134,85 @@ const Json = struct {
     }
 };
 
+/// Takes an answer of the DNS apart: each record has its length in front.
+pub fn records(allocator: std.mem.Allocator, all: []const u8) error{OutOfMemory}![][]const u8 {
+    var list = std.ArrayListUnmanaged([]const u8){};
+    var rest = all;
+    while (rest.len >= 4) {
+        const n = std.mem.readInt(u32, rest[0..4], .Little);
+        rest = rest[4..];
+        if (n > rest.len) break;
+        try list.append(allocator, rest[0..n]);
+        rest = rest[n..];
+    }
+    return list.items;
+}
+
+/// Writes an address of 4 or 16 octets as RFC 5952 says; "" for anything else.
+pub fn address(out: *[40]u8, addr: []const u8) []const u8 {
+    var n: usize = 0;
+    if (addr.len == 4) {
+        for (addr, 0..) |v, i| {
+            if (i > 0) put(out, &n, '.');
+            if (v > 99) put(out, &n, '0' + v / 100);
+            if (v > 9) put(out, &n, '0' + v / 10 % 10);
+            put(out, &n, '0' + v % 10);
+        }
+        return out[0..n];
+    }
+    if (addr.len != 16) return "";
+    var group: [8]u16 = undefined;
+    for (&group, 0..) |*g, i| g.* = @as(u16, addr[2 * i]) << 8 | addr[2 * i + 1];
+    var from: usize = 8;
+    var zeros: usize = 1; // the first longest run of two and more
+    for (0..8) |i| {
+        var k = i;
+        while (k < 8 and group[k] == 0) k += 1;
+        if (k - i > zeros) {
+            from = i;
+            zeros = k - i;
+        }
+    }
+    for (group, 0..) |g, i| {
+        if (i >= from and i < from + zeros) {
+            if (i == from) {
+                put(out, &n, ':');
+                put(out, &n, ':');
+            }
+            continue;
+        }
+        if (i > 0 and i != from + zeros) put(out, &n, ':');
+        inline for (.{ 12, 8, 4, 0 }) |shift| {
+            if (shift == 0 or g >> shift != 0) put(out, &n, "0123456789abcdef"[g >> shift & 15]);
+        }
+    }
+    return out[0..n];
+}
+
+fn put(out: *[40]u8, n: *usize, c: u8) void {
+    out[n.*] = c;
+    n.* += 1;
+}
+
+test records {
+    var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena.deinit();
+    const list = try records(arena.allocator(), "\x01\x00\x00\x00a\x00\x00\x00\x00\x02\x00\x00\x00b");
+    try std.testing.expectEqual(@as(usize, 2), list.len); // what ends early is left out
+    try std.testing.expectEqualStrings("a", list[0]);
+    try std.testing.expectEqual(@as(usize, 0), (try records(arena.allocator(), "\xff\xff\xff\xff")).len);
+}
+
+test address {
+    var out: [40]u8 = undefined;
+    try std.testing.expectEqualStrings("192.0.20.255", address(&out, &.{ 192, 0, 20, 255 }));
+    try std.testing.expectEqualStrings("2001:db8::1:0:0:1", address(&out, &.{ 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1 }));
+    try std.testing.expectEqualStrings("1:0:2:3:4:5:6:7", address(&out, &.{ 0, 1, 0, 0, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7 }));
+    try std.testing.expectEqualStrings("::", address(&out, &([_]u8{0} ** 16)));
+    try std.testing.expectEqualStrings("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", address(&out, &([_]u8{255} ** 16)));
+    try std.testing.expectEqualStrings("", address(&out, "abc"));
+}
+
 test enhanced {
     try std.testing.expectEqual(@as(i32, 0x501c01), enhanced("5.7.1"));
     try std.testing.expectEqual(@as(i32, 4 << 20 | 999 << 10 | 10), enhanced("4.999.10"));

@@ -34,14 +34,8 @@ const check = (n, what) => {
 const raise = (n, what) => { throw new MtaError(n, what); };
 const string = (v) => (typeof v === "string" ? v : String(v));
 const data = (v) => (typeof v === "string" || v instanceof Uint8Array ? v : String(v));
-const get = (field) => {
-  const v = host.get(field);
-  return typeof v === "number" ? "" : v;
-};
-const num = (field) => {
-  const v = host.get_num(field);
-  return v < 0 ? 0 : v;
-};
+// What cannot be read is "" or 0.
+const { text: get, amount: num, item, item_amount: itemNum } = host;
 const set = (field, v, what) => { check(host.set(field, string(v)), what); };
 const setNum = (field, v, what) => { check(host.set_num(field, v), what); };
 const found = (v) => (typeof v === "number" ? undefined : v);
@@ -75,27 +69,19 @@ export const accept = (code = 0, enhanced = "", text = "") => answer(ACCEPT, cod
 export class Recipient {
   #i;
   constructor(i) { this.#i = i; }
-  #get(field) {
-    const v = host.list_get(1, this.#i, field);
-    return typeof v === "number" ? "" : v;
-  }
-  #num(field) { return Math.max(host.list_num(1, this.#i, field), 0); }
-  get path() { return this.#get(1); }
+  get path() { return item(1, this.#i, 1); }
   set path(v) { check(host.list_set(1, this.#i, 1, string(v)), "set a recipient's path"); }
-  get local() { return this.#get(4); }
-  get domain() { return this.#get(5); }
-  get original() { return this.#get(6); }
-  get orcpt() { return this.#get(2); }
-  get notify() { return this.#num(3); }
-  get status() { return this.#num(7); }
+  get local() { return item(1, this.#i, 4); }
+  get domain() { return item(1, this.#i, 5); }
+  get original() { return item(1, this.#i, 6); }
+  get orcpt() { return item(1, this.#i, 2); }
+  get notify() { return itemNum(1, this.#i, 3); }
+  get status() { return itemNum(1, this.#i, 7); }
   remove() { check(host.list_remove(1, this.#i), "remove a recipient"); }
   toString() { return this.path; }
 }
 
-const field = (i, f) => {
-  const v = host.list_get(2, i, f);
-  return typeof v === "number" ? "" : v;
-};
+const field = (i, f) => item(2, i, f);
 const deleteFrom = (i, name) => {
   while ((i = host.list_find(2, i, name)) >= 0) check(host.list_remove(2, i), `delete the field ${name}`);
   if (i !== -2) raise(i, `delete the field ${name}`);
@@ -238,16 +224,15 @@ class Session {
   get lastText() { return get(0x0606); }
   get lastMx() { return get(0x0607); }
   get attempts() {
-    const list_get = (i, f) => found(host.list_get(4, i, f)) ?? "";
     return Array.from({ length: Math.max(host.list_len(4), 0) }, (_, i) => ({
-      time: host.list_num(4, i, 1), relay: list_get(i, 2), code: host.list_num(4, i, 3), text: list_get(i, 4),
+      time: itemNum(4, i, 1), relay: item(4, i, 2), code: itemNum(4, i, 3), text: item(4, i, 4),
     }));
   }
   get nextHop() { return get(0x060d); }
   set nextHop(v) { set(0x060d, v, "set the next hop"); }
   get nextHops() {
     return Array.from({ length: Math.max(host.list_len(3), 0) }, (_, i) => ({
-      host: found(host.list_get(3, i, 1)) ?? "", port: Math.max(host.list_num(3, i, 2), 0),
+      host: item(3, i, 1), port: itemNum(3, i, 2),
     }));
   }
   addNextHop(hop) { check(host.list_insert(3, -1, string(hop)), "add a next hop"); }

@@ -82,6 +82,12 @@ func link(p Policy) []byte {
 	globals = append(globals, zero, zero, zero)
 	s := &shim{linker: l, base: base, context: n, runtime: n + 1, bad: n + 2}
 	s.helpers(l.fn(fdWrite))
+	for _, f := range functions {
+		if js, ok := facts[f.name]; ok {
+			f.name, f.facts = js, true
+			functions = append(functions, f)
+		}
+	}
 	for i := range functions {
 		functions[i].imports = s.primitive(&functions[i])
 	}
@@ -210,6 +216,10 @@ func (l *linker) contract(imports map[string]bool) []primitive {
 	})
 	return list
 }
+
+// facts are functions of the contract under a second name, under which what
+// cannot be read is empty or 0. Nearly all of a policy's calls are these.
+var facts = map[string]string{"get": "text", "get_num": "amount", "list_get": "item", "list_num": "item_amount"}
 
 // unused are the functions of mta1 that the prelude does not call.
 var unused = []string{"now_ms"}

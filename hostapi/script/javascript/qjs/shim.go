@@ -80,6 +80,7 @@ type primitive struct {
 	args    []arg
 	result  byte // of the import: 'i' or 'I'
 	out     outcome
+	facts   bool // an error is an empty text, or 0
 }
 
 type arg byte
@@ -298,6 +299,9 @@ func (s *shim) primitive(p *primitive) uint32 {
 	switch p.out {
 	case outNumber:
 		code += refuse + call + free
+		if p.facts {
+			code += LocalGet(res) + I64Const(0) + I64LtS + If(None, I64Const(0)+LocalSet(res), "")
+		}
 		if p.result == 'I' {
 			// Most are small.
 			code += LocalGet(res) + LocalGet(res) + I32WrapI64 + i64ExtendS + I64Eq + If(None, asInt(LocalGet(res)+I32WrapI64)+Return, "") +
@@ -323,6 +327,9 @@ func (s *shim) primitive(p *primitive) uint32 {
 			LocalGet(res) + I32Const(1) + I32Eq + If(None, I32Const(4)+LocalSet(res), "")
 	case outFill:
 		code += LocalGet(res) + I32Eqz + If(None, LocalGet(room)+LocalSet(res), "")
+	}
+	if p.facts {
+		code += LocalGet(res) + I32Const(0) + I32LtS + If(None, I32Const(0)+LocalSet(res), "")
 	}
 	made := local(I64)
 	code += free + LocalGet(res) + I32Const(0) + I32LtS + If(I64, asInt(LocalGet(res)),

@@ -1,9 +1,15 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/yuin/gopher-lua"
+
+	"github.com/wasmta/wasmta/sdk/go/mta"
 	"github.com/wasmta/wasmta/sdk/go/plugintest"
 )
 
@@ -61,6 +67,50 @@ func TestSelftest(t *testing.T) {
 			t.Errorf("%q: %q, want %q", source, got, want)
 		}
 	}
+}
+
+// What a script finds is what authors are told of.
+func TestTheWordsAreInTheReference(t *testing.T) {
+	read := func(name string) string {
+		b, err := os.ReadFile(filepath.Join("../../../../sdk/lua", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	readme, annotations := read("README.md"), read("mta.lua")
+	for name := range properties(new(mta.Session)) {
+		if !regexp.MustCompile(`[| ` + "`" + `]` + name + "[` ]").MatchString(readme) {
+			t.Errorf("README.md does not have s.%s", name)
+		}
+		if !regexp.MustCompile(`---@field ` + name + `\?? `).MatchString(annotations) {
+			t.Errorf("mta.lua does not have s.%s", name)
+		}
+	}
+	plugintest.New(t, plugintest.Options{Script: "policy.lua\nlocal all = {kv, dns, http, crypto, lookup, emit}"})
+	plain := lua.NewState() // what Lua has is in its own manual
+	defer plain.Close()
+	vm.G.Global.ForEach(func(k, v lua.LValue) {
+		name := k.String()
+		if plain.GetGlobal(name) != lua.LNil || name == "config" {
+			return
+		}
+		if !strings.Contains(readme, "`"+name) {
+			t.Errorf("README.md does not have %s", name)
+		}
+		library, ok := v.(*lua.LTable)
+		if !ok {
+			if !strings.Contains(annotations, "function "+name+"(") {
+				t.Errorf("mta.lua does not have %s", name)
+			}
+			return
+		}
+		library.ForEach(func(k, _ lua.LValue) {
+			if !strings.Contains(annotations, "function "+name+"."+k.String()+"(") {
+				t.Errorf("mta.lua does not have %s.%s", name, k)
+			}
+		})
+	})
 }
 
 // The interpreter stands what it is given, as a script and as an argument.

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/sdk/go/mta"
@@ -24,12 +23,6 @@ var (
 	level     = mta.NewGauge("level")
 	size      = mta.NewHistogram("size")
 )
-
-//go:wasmimport mta1 body_write
-func bodyWrite(ptr unsafe.Pointer, n int32) int32
-
-//go:wasmimport mta1 body_splice
-func bodySplice(off, n int64) int32
 
 func say(words ...string) { mta.Log(mta.Info, strings.Join(words, " ")) }
 
@@ -233,9 +226,11 @@ func message(s *mta.Session) mta.Verdict {
 	_, err = c.CheckPassword("secret", "secret")
 	say("password error", code(err))
 
-	top, end := []byte("[top]\r\n"), []byte("[end]\r\n")
-	say("body", number(int64(bodyWrite(unsafe.Pointer(&top[0]), int32(len(top))))), number(int64(bodySplice(0, 7))),
-		number(int64(bodyWrite(unsafe.Pointer(&end[0]), int32(len(end))))))
+	var b mta.NewBody
+	_, top := b.Write([]byte("[top]\r\n"))
+	middle := b.Copy(0, 7)
+	_, end := b.WriteString("[end]\r\n")
+	say("body", code(top), code(middle), code(end))
 	return mta.Continue
 }
 

@@ -1,0 +1,44 @@
+// A plugin for tests: it knows users by a table of hashes, tells what it can see
+// of a client, and breaks where it is asked to.
+package main
+
+import (
+	"github.com/wasmta/wasmta/sdk/go/mta"
+	"github.com/wasmta/wasmta/sdk/go/onauth"
+	"github.com/wasmta/wasmta/sdk/go/onroute"
+)
+
+func init() {
+	onauth.Handle(func(s *mta.Session) mta.Verdict {
+		user := s.AuthUser()
+		if user == "trap" {
+			panic("on purpose")
+		}
+		hash, ok := s.Lookup("users", user)
+		if !ok {
+			return mta.Continue
+		}
+		password, err := s.AuthPassword()
+		if err != nil {
+			mta.Log(mta.Warn, "no password: "+err.Error())
+			return mta.Continue
+		}
+		mta.Log(mta.Info, "checking "+user+" "+password) // as a careless author would
+		right, err := s.Crypto().CheckPassword(hash, password)
+		mta.Must(err)
+		if !right {
+			return mta.Reject
+		}
+		if other := s.AuthID(); other != "" {
+			mta.Must(s.SetAuthID(other + "+by-" + user))
+		}
+		return mta.Accept
+	})
+	onroute.Handle(func(s *mta.Session) mta.Verdict {
+		_, err := s.AuthPassword()
+		mta.Log(mta.Info, "routing for "+s.AuthID()+", "+s.AuthUser()+" by "+s.AuthMechanism()+", password "+err.Error())
+		return mta.Continue
+	})
+}
+
+func main() {}

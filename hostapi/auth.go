@@ -1,0 +1,77 @@
+package hostapi
+
+import (
+	"bytes"
+
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/hostapi/abi"
+)
+
+// authFields are who the client is. At auth they are what it says of itself; in
+// the hooks after it, and with the message in the queue, what was believed.
+func authFields() []field {
+	auth := hook.Stages(hook.Auth)
+	return []field{
+		{id: abi.AuthMech, name: "AUTH_MECH", stages: inAll, bytes: ofCredentials(
+			func(c *hook.Credentials) string { return c.Mechanism }, func(cl *mail.Client) string { return cl.AuthMech })},
+		{id: abi.AuthUser, name: "AUTH_USER", stages: inAll, bytes: ofCredentials(
+			func(c *hook.Credentials) string { return c.User }, func(cl *mail.Client) string { return cl.AuthUser })},
+		{id: abi.AuthPass, name: "AUTH_PASS", stages: auth, grant: password, bytes: authPassword},
+		{id: abi.AuthID, name: "AUTH_ID", stages: inAll, bytes: ofCredentials(
+			func(c *hook.Credentials) string {
+				if c.ID != "" {
+					return c.ID
+				}
+				return c.AuthzID
+			}, func(cl *mail.Client) string { return cl.Auth }),
+			setStages: auth, setBytes: setAuthID},
+	}
+}
+
+func ofCredentials(now func(*hook.Credentials) string, later func(*mail.Client) string) func(*Call, []byte) ([]byte, abi.Code) {
+	return func(c *Call, b []byte) ([]byte, abi.Code) {
+		if c.event.Stage == hook.Auth && c.event.Auth != nil {
+			return text(b, now(c.event.Auth))
+		}
+		cl := c.client()
+		if cl == nil {
+			return nil, abi.State
+		}
+		return text(b, later(cl))
+	}
+}
+
+// authPassword gives the password itself, and not a copy in the call's scratch:
+// it goes from there to the guest's memory and nowhere else.
+func authPassword(c *Call, _ []byte) ([]byte, abi.Code) {
+	if c.event.Auth == nil || len(c.event.Auth.Password) == 0 {
+		return nil, abi.NotFound
+	}
+	return c.event.Auth.Password, abi.OK
+}
+
+func setAuthID(c *Call, v []byte) error {
+	if len(v) > mail.MaxIdentity {
+		return abi.TooLarge
+	}
+	return c.event.SetAuthID(string(v))
+}
+
+// shortPassword is what is left alone in a log: what is as short occurs by
+// itself, and taking it out would show where.
+const shortPassword = 4
+
+// withoutPassword takes the password out of a text for the log. It is for
+// accidents, such as a line with all that there is: a plugin that is granted the
+// password can give it away in other ways.
+func (c *Call) withoutPassword(text []byte) []byte {
+	if c.event == nil || c.event.Auth == nil || len(c.event.Auth.Password) < shortPassword || !c.guest.Grant.AuthPassword {
+		return text
+	}
+	return bytes.ReplaceAll(text, c.event.Auth.Password, []byte("[password]"))
+}
+
+// saysWho tells whether the guest may say who a client is: the operator trusts
+// it with what proves that.
+func (f *field) saysWho(c *Call) bool { return f.id == abi.AuthID && c.guest.Grant.AuthPassword }

@@ -1,0 +1,127 @@
+package hostapi
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/wasmta/wasmta/core/hook"
+	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/hostapi/abi"
+)
+
+func authEvent() *hook.Event {
+	e := event(hook.Auth)
+	e.Verb, e.Arg = "AUTH", "PLAIN"
+	e.Auth = &hook.Credentials{Mechanism: "PLAIN", User: "tim", Password: []byte("tanstaaf")}
+	return e
+}
+
+func TestCredentials(t *testing.T) {
+	h := newHost(t, Grant{AuthPassword: true}, authEvent())
+	h.text("PLAIN", "get", abi.AuthMech)
+	h.text("tim", "get", abi.AuthUser)
+	h.text("tanstaaf", "get", abi.AuthPass)
+	h.text("AUTH", "get", abi.Verb)
+	h.text("PLAIN", "get", abi.Argument)
+	h.number(8, "get", abi.AuthPass, half, 3) // nothing is written
+	h.code(abi.NotFound, "get", abi.AuthID, half, half)
+	if strings.Contains(string(h.c.scratch[:]), "tans") {
+		t.Error("the password is in the scratch of the call")
+	}
+
+	// Whom the client wants to act as, and who it becomes.
+	h.c.event.Auth.AuthzID = "office"
+	h.text("office", "get", abi.AuthID)
+	h.code(abi.Invalid, "set", abi.AuthID, "")
+	h.code(abi.Invalid, "set", abi.AuthID, "a\nb")
+	h.code(abi.Invalid, "set", abi.AuthID, "\xff")
+	h.code(abi.TooLarge, "set", abi.AuthID, strings.Repeat("x", 256))
+	h.text("office", "get", abi.AuthID)
+	h.code(abi.OK, "set", abi.AuthID, strings.Repeat("x", 255))
+	h.code(abi.OK, "set", abi.AuthID, "office@ours.test")
+	h.text("office@ours.test", "get", abi.AuthID)
+	if h.c.event.Auth.ID != "office@ours.test" {
+		t.Errorf("%+v", h.c.event.Auth)
+	}
+	h.code(abi.Unsupported, "set", abi.AuthUser, "x")
+	h.code(abi.Denied, "set", abi.MailFrom, "x@y.test") // the password is not the envelope
+
+	// A log line with it says that it was there.
+	h.code(abi.OK, "log", abi.LogInfo, "user=tim pass=tanstaaf!")
+	if got := h.lines[0].Text; got != "user=tim pass=[password]!" || h.c.LastLine() != got {
+		t.Errorf("logged %q", got)
+	}
+
+	h.c.event.Auth.Password = nil
+	h.code(abi.NotFound, "get", abi.AuthPass, half, half)
+}
+
+// Who is not granted it does not get the password, and not one octet of it by
+// asking for less; nor does anybody at another stage.
+func TestThePasswordNeedsItsGrant(t *testing.T) {
+	h := newHost(t, Grant{Envelope: Write, Headers: Write, Body: Write}, authEvent())
+	for _, capacity := range []int{0, 1, half} {
+		h.code(abi.Denied, "get", abi.AuthPass, half, capacity)
+	}
+	h.code(abi.Unsupported, "get_num", abi.AuthPass)
+	h.text("tim", "get", abi.AuthUser)
+	h.code(abi.OK, "set", abi.AuthID, "someone")
+	if strings.Contains(string(h.m), "tans") {
+		t.Error("the password is in the guest's memory")
+	}
+	h = newHost(t, Grant{}, authEvent())
+	h.code(abi.Denied, "set", abi.AuthID, "someone")
+	h.code(abi.OK, "log", abi.LogInfo, "tanstaaf") // it is a word that it made up
+	if got := h.lines[0].Text; got != "tanstaaf" {
+		t.Errorf("the log tells a plugin's guess: %q", got)
+	}
+	hook.AllStages(func(s hook.Stage) {
+		if s == hook.Auth {
+			return
+		}
+		h := newHost(t, Grant{AuthPassword: true, Envelope: Write}, event(s))
+		h.code(abi.State, "get", abi.AuthPass, half, half)
+		h.code(abi.State, "set", abi.AuthID, "x")
+	})
+	h = newHost(t, Grant{AuthPassword: true}, nil)
+	h.code(abi.State, "get", abi.AuthPass, half, half)
+}
+
+// After it was believed, and with the message in the queue.
+func TestIdentityInLaterHooks(t *testing.T) {
+	who := mail.Client{Auth: "office", AuthMech: "LOGIN", AuthUser: "tim"}
+	for _, s := range []hook.Stage{hook.Mail, hook.Rcpt, hook.Message, hook.Close, hook.Route, hook.Attempt, hook.Result, hook.DSN} {
+		e := event(s)
+		if e.Session != nil {
+			e.Session.Client.Auth, e.Session.Client.AuthMech, e.Session.Client.AuthUser = who.Auth, who.AuthMech, who.AuthUser
+		}
+		if e.Tx != nil {
+			e.Tx.Envelope.Client.Auth, e.Tx.Envelope.Client.AuthMech, e.Tx.Envelope.Client.AuthUser = who.Auth, who.AuthMech, who.AuthUser
+		}
+		h := newHost(t, Grant{}, e)
+		h.text("office", "get", abi.AuthID)
+		h.text("tim", "get", abi.AuthUser)
+		h.text("LOGIN", "get", abi.AuthMech)
+	}
+	h := newHost(t, Grant{}, &hook.Event{Stage: hook.Mail, Session: &hook.Session{Client: &mail.Client{}}})
+	for _, f := range []abi.Field{abi.AuthID, abi.AuthUser, abi.AuthMech} {
+		h.code(abi.NotFound, "get", f, half, half)
+	}
+}
+
+func TestFactsOfTheConnection(t *testing.T) {
+	n := 3
+	e := &hook.Event{Stage: hook.Connect, Session: &hook.Session{Client: &mail.Client{}, Connections: func() int { return n },
+		Proxy: netip.MustParseAddr("::ffff:192.0.2.9")}}
+	h := newHost(t, Grant{}, e)
+	h.number(3, "get_num", abi.ConnCountIP)
+	n = 4
+	h.number(4, "get_num", abi.ConnCountIP)
+	h.text("192.0.2.9", "get", abi.ProxyIP)
+	h = newHost(t, Grant{}, &hook.Event{Stage: hook.Connect, Session: &hook.Session{Client: &mail.Client{}}})
+	h.code(abi.NotFound, "get_num", abi.ConnCountIP)
+	h.code(abi.NotFound, "get", abi.ProxyIP, half, half)
+	h = newHost(t, Grant{}, event(hook.Route))
+	h.code(abi.State, "get_num", abi.ConnCountIP)
+}
