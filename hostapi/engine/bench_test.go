@@ -7,7 +7,9 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/hostapi"
@@ -16,8 +18,7 @@ import (
 	wb "github.com/wasmta/wasmta/hostapi/engine/wasmbuild"
 )
 
-// smallGuest reads the reverse-path and the first recipient, as the Go guest
-// does.
+// smallGuest reads the reverse-path and the first recipient.
 func smallGuest() []byte {
 	g := newGuest()
 	g.on("rcpt",
@@ -27,22 +28,53 @@ func smallGuest() []byte {
 	return g.finish()
 }
 
-func benchHook(b *testing.B, wasm []byte) {
-	e := newEngine(b, engine.Options{})
-	p := load(b, e, hostapi.Spec{}, wasm)
-	ctx := context.Background()
-	i, err := p.Open(ctx)
-	if err != nil {
-		b.Fatal(err)
+// benchLimits: a collection of Lua's interpreter may take more than 5 ms.
+var benchLimits = hostapi.Limits{CPU: 100 * time.Millisecond, Concurrent: 500}
+
+var built sync.Map // of the guests, by name: compiling them takes longer than asking them
+
+// languages are guests with a hook data that asks for the reverse-path and for
+// the first recipient: two host calls.
+func languages(b *testing.B, f func(b *testing.B, wasm []byte)) {
+	for name, build := range bleedGuests() {
+		b.Run(strings.ReplaceAll(name, "raw small", "wat"), func(b *testing.B) {
+			if name == "raw large" {
+				b.Skip("as wat")
+			}
+			wasm, ok := built.Load(name)
+			if !ok {
+				wasm = build(b)
+				built.Store(name, wasm)
+			}
+			f(b, wasm.([]byte))
+		})
 	}
-	defer i.Close()
-	ev := rcptEvent()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := i.Handle(ctx, ev); err != nil {
+}
+
+func dataEvent() *hook.Event {
+	e := rcptEvent()
+	e.Stage, e.Recipient = hook.Data, -1
+	return e
+}
+
+// A hook: the call, two host calls, the verdict, metered.
+func BenchmarkHook(b *testing.B) {
+	languages(b, func(b *testing.B, wasm []byte) {
+		p := load(b, newEngine(b, engine.Options{}), hostapi.Spec{Limits: benchLimits}, wasm)
+		ctx := context.Background()
+		i, err := p.Open(ctx)
+		if err != nil {
 			b.Fatal(err)
 		}
-	}
+		defer i.Close()
+		ev := dataEvent()
+		b.ReportAllocs()
+		for b.Loop() {
+			if v, err := i.Handle(ctx, ev); err != nil || v.Action != hook.Continue {
+				b.Fatal(v.Action, err)
+			}
+		}
+	})
 }
 
 const neverShare = 1 << 40
@@ -52,9 +84,9 @@ const neverShare = 1 << 40
 func benchSession(b *testing.B, wasm []byte, share int, fresh bool) {
 	e := newEngine(b, engine.Options{})
 	e.ShareFrom(share)
-	p := load(b, e, hostapi.Spec{}, wasm)
+	p := load(b, e, hostapi.Spec{Limits: benchLimits}, wasm)
 	ctx := context.Background()
-	ev := rcptEvent()
+	ev := dataEvent()
 	open, done := p.Open, func(i hook.Instance) { i.Close() }
 	if fresh {
 		open, done = p.OpenNew, engine.Discard
@@ -72,13 +104,11 @@ func benchSession(b *testing.B, wasm []byte, share int, fresh bool) {
 	}
 }
 
-// padded is smallGuest with so many pages of memory, all of them used.
+// padded is a guest with so many pages of memory, all of them used.
 func padded(pages int) []byte {
 	g := newGuest()
-	g.on("rcpt",
-		g.call("get", int32(abi.MailFrom), 1024, 512)+wb.Drop+
-			g.call("list_get", int32(abi.ListRcpt), 0, int32(abi.RcptAddr), 1024, 512)+wb.Drop+
-			wb.I32Const(int32(abi.Accept)))
+	g.on("data", g.call("get", int32(abi.MailFrom), 1024, 512)+wb.Drop+
+		g.call("list_get", int32(abi.ListRcpt), 0, int32(abi.RcptAddr), 1024, 512)+wb.Drop+wb.I32Const(0))
 	g.Memory(pages, pages)
 	g.Func("mta1_init", wb.None, wb.I32, wb.None, wb.I32Const(0)+wb.I32Const(7)+wb.I32Const(int32(pages)<<16)+wb.MemoryFill+wb.I32Const(0))
 	return g.Bytes()
@@ -98,19 +128,12 @@ func BenchmarkSharing(b *testing.B) {
 	}
 }
 
-// A hook: the call, two host calls, the verdict, metered.
-func BenchmarkHook(b *testing.B) {
-	b.Run("small", func(b *testing.B) { benchHook(b, smallGuest()) })
-	b.Run("go", func(b *testing.B) { benchHook(b, buildGoGuest(b)) })
-}
-
 // An instance for a session: made, called once, closed.
 func BenchmarkSession(b *testing.B) {
-	for name, wasm := range map[string]func() []byte{"small": smallGuest, "go": func() []byte { return buildGoGuest(b) }} {
-		b.Run(name+"/recycled", func(b *testing.B) { benchSession(b, wasm(), engine.DefaultShare, false) })
-		b.Run(name+"/new", func(b *testing.B) { benchSession(b, wasm(), engine.DefaultShare, true) })
-		b.Run(name+"/new/copied", func(b *testing.B) { benchSession(b, wasm(), neverShare, true) })
-	}
+	languages(b, func(b *testing.B, wasm []byte) {
+		b.Run("recycled", func(b *testing.B) { benchSession(b, wasm, engine.DefaultShare, false) })
+		b.Run("new", func(b *testing.B) { benchSession(b, wasm, engine.DefaultShare, true) })
+	})
 }
 
 // Memory of a session that is open and has called its hook once: of the
@@ -119,9 +142,9 @@ func benchLive(b *testing.B, wasm []byte, share int) {
 	const live = 500
 	e := newEngine(b, engine.Options{MaxMemory: 1 << 40})
 	e.ShareFrom(share)
-	p := load(b, e, hostapi.Spec{Limits: hostapi.Limits{Concurrent: live}}, wasm)
+	p := load(b, e, hostapi.Spec{Limits: benchLimits}, wasm)
 	ctx := context.Background()
-	ev := rcptEvent()
+	ev := dataEvent()
 	var open []hook.Instance
 	begun := heap()
 	before := resident(b)
@@ -159,10 +182,10 @@ func resident(b *testing.B) int {
 }
 
 func BenchmarkLive(b *testing.B) {
-	for name, wasm := range map[string]func() []byte{"small": smallGuest, "go": func() []byte { return buildGoGuest(b) }} {
-		b.Run(name+"/copied", func(b *testing.B) { benchLive(b, wasm(), neverShare) })
-		b.Run(name+"/shared", func(b *testing.B) { benchLive(b, wasm(), engine.DefaultShare) })
-	}
+	languages(b, func(b *testing.B, wasm []byte) {
+		b.Run("shared", func(b *testing.B) { benchLive(b, wasm, engine.DefaultShare) })
+		b.Run("copied", func(b *testing.B) { benchLive(b, wasm, neverShare) })
+	})
 }
 
 func BenchmarkLoad(b *testing.B) {

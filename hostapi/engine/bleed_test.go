@@ -13,6 +13,7 @@ import (
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/hostapi"
+	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/hostapi/engine"
 	wb "github.com/wasmta/wasmta/hostapi/engine/wasmbuild"
 	"github.com/wasmta/wasmta/hostapi/script/javascript"
@@ -163,6 +164,8 @@ func writesEverywhere(pages int) []byte {
 		wb.I32Const(1)+wb.MemoryGrow+wb.I32Const(int32(pages))+wb.I32Ne+wb.If(wb.None, reject, "")+
 			each(wb.I32Const(size), wb.I32Const(size+65536), four, wb.LocalGet(0)+wb.I32Load(0)+wb.If(wb.None, reject, "")+wb.LocalGet(0)+wb.LocalGet(1)+wb.I32Store(0)), "")
 	g.on("rcpt", code+wb.I32Const(1))
+	g.on("data", g.call("get", int32(abi.MailFrom), 1024, 256)+wb.Drop+
+		g.call("list_get", int32(abi.ListRcpt), 0, int32(abi.RcptAddr), 1024, 256)+wb.Drop+wb.I32Const(0))
 	g.Memory(pages, pages+1)
 	g.Func("mta1_init", wb.None, wb.I32, wb.I32, each(wb.I32Const(0), wb.I32Const(size), four, wb.LocalGet(0)+word()+wb.I32Store(0))+wb.I32Const(0))
 	return g.Bytes()

@@ -210,11 +210,13 @@ func (e *Engine) findStack(f api.Function) {
 
 // Fuel is handed out in slices. The first is 1/32 ms of usual code, so that a
 // guest whose code is a hundred times slower, for it waits for memory, comes
-// back in time; the next are as long as sliceTime takes, as it was measured.
+// back in time; the next are what takes sliceTime, as it was measured, and no
+// more than 1/8 ms of usual code, for it may become slow at any time.
 const (
-	firstSlice = 32
-	leastSlice = 1024
-	sliceTime  = 500 * time.Microsecond
+	firstSlice   = 32
+	largestSlice = 8
+	leastSlice   = 1024
+	sliceTime    = 500 * time.Microsecond
 )
 
 // overdraft is how often a guest may use its CPU time, measured by the clock,
@@ -248,7 +250,7 @@ func refuel(ctx context.Context, _ api.Module, _ []uint64) {
 	runtime.Gosched()
 	if e := i.plugin.engine; took > 0 {
 		n := float64(i.slice) * float64(sliceTime) / float64(took)
-		i.slice = max(min(int64(min(n, float64(e.fuel))), 4*i.slice), e.fuel/leastSlice, 1)
+		i.slice = max(min(int64(min(n, float64(e.fuel/largestSlice))), 4*i.slice), e.fuel/leastSlice, 1)
 	}
 	i.resume()
 	i.hand()
@@ -273,8 +275,9 @@ func (i *instance) measure() time.Duration {
 		return 0
 	}
 	i.mark.cpu = cpu
-	if i.spent += took; i.spent > overdraft*i.cpu {
-		i.outOfFuel()
+	// A clock that jumped, as when the machine stood still, must not be the end.
+	if i.spent += min(took, i.cpu); i.spent > overdraft*i.cpu {
+		panic(&hostapi.Trap{Fault: hostapi.FaultCPU, Reason: fmt.Sprintf("its CPU time is used up: it ran for %s of %s", i.spent, i.cpu)})
 	}
 	return took
 }

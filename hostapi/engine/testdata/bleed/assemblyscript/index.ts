@@ -7,6 +7,20 @@ let array = new StaticArray<u8>(1 << 14);
 let list = new Array<string>();
 const table = new Map<string, Uint8Array>();
 
+@external("mta1", "get")
+declare function get(field: i32, buf: usize, cap: i32): i32;
+@external("mta1", "list_get")
+declare function listGet(list: i32, index: i32, field: i32, buf: usize, cap: i32): i32;
+
+const buffer = memory.data(256);
+
+// What a hook costs: the reverse-path and the first recipient are asked for.
+export function mta1_on_data(): i32 {
+  if (get(0x0402, buffer, 256) < 0) return 2;
+  if (listGet(1, 0, 1, buffer, 256) < 0) return 2;
+  return 0; // continue
+}
+
 export function mta1_init(): i32 {
   return 0;
 }

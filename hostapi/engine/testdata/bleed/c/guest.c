@@ -8,6 +8,17 @@ static unsigned long long number;
 static unsigned char array[1 << 14];
 static unsigned initialised = 7;
 
+__attribute__((import_module("mta1"), import_name("get"))) int mta1_get(int field, void *buf, unsigned cap);
+__attribute__((import_module("mta1"), import_name("list_get"))) int mta1_list_get(int list, int index, int field, void *buf, unsigned cap);
+
+/* What a hook costs: the reverse-path and the first recipient are asked for. */
+__attribute__((export_name("mta1_on_data"))) int mta1_on_data(void) {
+	char text[256];
+	if (mta1_get(0x0402, text, sizeof text) < 0) return 2;
+	if (mta1_list_get(1, 0, 1, text, sizeof text) < 0) return 2;
+	return 0; /* continue */
+}
+
 /* The mark is never whole in code or data. */
 static unsigned long long mark(void) {
 	volatile unsigned long long half = MARK ^ 0x1234567812345678ull;

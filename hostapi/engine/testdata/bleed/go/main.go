@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"unsafe"
 )
 
 var (
@@ -21,6 +22,24 @@ var (
 	channel = make(chan string, 4)
 	waiting = make(chan string) // of a goroutine that waits for it
 )
+
+//go:wasmimport mta1 get
+func get(field int32, buf unsafe.Pointer, size int32) int32
+
+//go:wasmimport mta1 list_get
+func listGet(list, idx, field int32, buf unsafe.Pointer, size int32) int32
+
+var buffer [256]byte
+
+// data shows what a hook costs: it asks for the reverse-path and the first recipient.
+//
+//go:wasmexport mta1_on_data
+func data() int32 {
+	if get(0x0402, unsafe.Pointer(&buffer), 256) < 0 || listGet(1, 0, 1, unsafe.Pointer(&buffer), 256) < 0 {
+		return 2
+	}
+	return 0 // continue
+}
 
 //go:wasmexport mta1_init
 func initialise() int32 {

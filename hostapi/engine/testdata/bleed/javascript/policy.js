@@ -7,6 +7,11 @@ const table = new Map();
 const octets = new Uint8Array(1 << 14);
 let closure;
 
+// What a hook costs: the reverse-path and the first recipient are asked for.
+export function onData(s) {
+  return String(s.mailFrom) === "" || s.rcpts[0].local === "" ? s.reject() : undefined;
+}
+
 export function onRcpt(s) {
   if (number !== 0 || text !== "" || list.length !== 0 || table.size !== 0 || closure !== undefined || octets.some((b) => b !== 0) ||
       globalThis.left !== undefined || Object.prototype.left !== undefined || Math.sin(0) !== 0 || onRcpt.left !== undefined) {

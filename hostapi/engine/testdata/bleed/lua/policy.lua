@@ -3,6 +3,13 @@
 local number, text, list, closure = 0, "", {}, nil
 local meta = getmetatable("")
 
+-- What a hook costs: the reverse-path and the first recipient are asked for.
+function on_data(s)
+  if s.mail_from == "" or s.recipients[1].local_part == "" then
+    return s:reject()
+  end
+end
+
 function on_rcpt(s)
   if number ~= 0 or text ~= "" or next(list) ~= nil or closure ~= nil or left ~= nil or string.left ~= nil or
       (meta and meta.left ~= nil) then

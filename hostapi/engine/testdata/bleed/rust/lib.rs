@@ -14,6 +14,24 @@ thread_local! {
     static TABLE: RefCell<HashMap<String, Vec<u8>>> = RefCell::new(HashMap::new());
 }
 
+#[link(wasm_import_module = "mta1")]
+extern "C" {
+    fn get(field: i32, buf: *mut u8, cap: usize) -> i32;
+    fn list_get(list: i32, index: i32, field: i32, buf: *mut u8, cap: usize) -> i32;
+}
+
+// What a hook costs: the reverse-path and the first recipient are asked for.
+#[no_mangle]
+pub extern "C" fn mta1_on_data() -> i32 {
+    let mut text = [0u8; 256];
+    unsafe {
+        if get(0x0402, text.as_mut_ptr(), text.len()) < 0 || list_get(1, 0, 1, text.as_mut_ptr(), text.len()) < 0 {
+            return 2;
+        }
+    }
+    0 // continue
+}
+
 #[no_mangle]
 pub extern "C" fn mta1_init() -> i32 {
     0

@@ -7,6 +7,19 @@ var initialised: u32 = 7;
 var array = [_]u8{0} ** (1 << 14);
 var list: [64]?[]u8 = [_]?[]u8{null} ** 64;
 
+const mta1 = struct {
+    extern "mta1" fn get(field: i32, buf: [*]u8, cap: usize) i32;
+    extern "mta1" fn list_get(list: i32, index: i32, field: i32, buf: [*]u8, cap: usize) i32;
+};
+
+// What a hook costs: the reverse-path and the first recipient are asked for.
+export fn mta1_on_data() i32 {
+    var text: [256]u8 = undefined;
+    if (mta1.get(0x0402, &text, text.len) < 0) return 2;
+    if (mta1.list_get(1, 0, 1, &text, text.len) < 0) return 2;
+    return 0; // continue
+}
+
 export fn mta1_init() i32 {
     return 0;
 }
