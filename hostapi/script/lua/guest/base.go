@@ -169,6 +169,12 @@ func (l *interpreter) openConfig(c *mta.Config) (*lua.LTable, error) {
 	if !ok {
 		return nil, errors.New("config: it must be a table")
 	}
+	checked := func(l *lua.LState) int { // one result, unless the configuration has another type
+		if err := c.Err(); err != nil {
+			l.RaiseError("%s", err.Error())
+		}
+		return 1
+	}
 	methods := l.SetFuncs(l.NewTable(), map[string]lua.LGFunction{
 		"strings": func(l *lua.LState) int {
 			t := l.NewTable()
@@ -176,7 +182,7 @@ func (l *interpreter) openConfig(c *mta.Config) (*lua.LTable, error) {
 				t.Append(lua.LString(s))
 			}
 			l.Push(t)
-			return 1
+			return checked(l)
 		},
 		"string": func(l *lua.LState) int {
 			if key := l.CheckString(2); c.Has(key) {
@@ -188,11 +194,11 @@ func (l *interpreter) openConfig(c *mta.Config) (*lua.LTable, error) {
 		},
 		"int": func(l *lua.LState) int {
 			l.Push(lua.LNumber(c.Int(l.CheckString(2), l.OptInt64(3, 0))))
-			return 1
+			return checked(l)
 		},
 		"bool": func(l *lua.LState) int {
 			l.Push(lua.LBool(c.Bool(l.CheckString(2), l.OptBool(3, false))))
-			return 1
+			return checked(l)
 		},
 	})
 	meta := l.NewTable()
