@@ -115,7 +115,7 @@ func (s *Server) build() (err error) {
 		out.DANE = s.resolver
 	}
 	if c.Delivery.MTASTS {
-		fetch := mtasts.Fetcher{Addrs: s.resolver.Addrs, Allow: netip.Addr.IsGlobalUnicast}
+		fetch := mtasts.Fetcher{Addrs: s.resolver.Addrs, Allow: public}
 		if out.STS, err = mtasts.New(mtasts.Options{
 			Resolver: s.resolver, Fetch: fetch.Fetch, Dir: filepath.Join(c.DataDir, "mta-sts"), Log: o.Log.Program("smtp"),
 			Absent: func(err error) bool { return errors.Is(err, resolve.ErrNoDomain) || errors.Is(err, resolve.ErrNoData) },
@@ -164,6 +164,20 @@ func syncParents(dir string) error {
 		}
 	}
 }
+
+// public tells whether an address is one of the Internet, and not of a network like ours, as far as its form tells.
+func public(a netip.Addr) bool {
+	if a = a.Unmap(); nat64.Contains(a) {
+		b := a.As16()
+		a = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
+}
+
+var (
+	shared = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
+	nat64  = netip.MustParsePrefix("64:ff9b::/96")  // RFC 6052
+)
 
 func prefixes(list []config.Prefix) []netip.Prefix {
 	out := make([]netip.Prefix, len(list))

@@ -15,6 +15,8 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -277,4 +279,101 @@ func TestDANEGoesBeforeMTASTS(t *testing.T) {
 	}
 	a := newAgent(t, deliver.Options{Resolver: z, DANE: z, STS: policies{"d.test": {Mode: mtasts.Enforce, MX: []string{"mx.test"}}}, AllowLoopbackMX: true, MXPort: s.Port})
 	want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, message(body, "b@d.test")), "sent 2.0.0")
+}
+
+// What a domain asks for counts from the moment that it is known: neither a connection that is kept nor a TLS session that
+// is remembered from before takes a message past it. A route of the operator's without TLS does, unless the message has
+// REQUIRETLS.
+func TestWhatIsRememberedDoesNotWeakenTLS(t *testing.T) {
+	config, leaf, _ := chain(t, false, "mx.test") // of an authority that nobody trusts
+	_, other, _ := chain(t, false, "mx.test")
+	mx, none := []mail.NextHop{{Transport: mail.TransportMX}}, []mail.NextHop{{Transport: mail.TransportMX, TLS: mail.TLSNone}}
+	for _, idle := range []time.Duration{time.Minute, -1} { // with kept connections, and with TLS sessions only
+		s := mailtest.ServeSMTP(t, mailtest.Script{TLS: config})
+		bare := mailtest.ServeSMTP(t, mailtest.Script{Address: fmt.Sprintf("127.0.0.2:%d", s.Port)})
+		at := fmt.Sprintf("_%d._tcp.", s.Port)
+		z := zone{
+			names: names{mx: map[string][]resolve.Exchange{"d.test": {{Host: "mx.test", Secure: true}}, "bare.test": {{Host: "mx.bare.test", Secure: true}}},
+				addrs: map[string][]string{"mx.test": {"127.0.0.1"}, "mx.bare.test": {"127.0.0.2"}}},
+			tlsa: map[string]resolve.Records{},
+		}
+		sts := policies{}
+		a := newAgent(t, deliver.Options{Resolver: z, DANE: z, STS: sts, AllowLoopbackMX: true, MXPort: s.Port, IdleTime: idle})
+		send := func(hops []mail.NextHop, to, outcome string) {
+			t.Helper()
+			want(t, a.Deliver(t.Context(), hops, message(body, to)), outcome)
+		}
+		send(mx, "b@d.test", "sent 2.0.0")
+		send(mx, "b@bare.test", "sent 2.0.0")
+
+		sts["d.test"] = mtasts.Policy{Mode: mtasts.Enforce, MX: []string{"mx.test"}}
+		sts["bare.test"] = mtasts.Policy{Mode: mtasts.Enforce, MX: []string{"mx.bare.test"}}
+		send(mx, "b@d.test", "deferred 4.7.5")
+		send(mx, "b@bare.test", "deferred 4.7.4")
+		z.tlsa[at+"mx.test"] = resolve.Records{Secure: true, Data: [][]byte{tlsaRecord(3, 1, 1, leaf)}}
+		z.tlsa[at+"mx.bare.test"] = z.tlsa[at+"mx.test"]
+		send(mx, "b@d.test", "sent 2.0.0")
+		send(mx, "b@bare.test", "deferred 4.7.4")
+		z.tlsa[at+"mx.test"] = resolve.Records{Secure: true, Data: [][]byte{tlsaRecord(3, 1, 1, other)}}
+		send(mx, "b@d.test", "deferred 4.7.5")
+		if n, m := len(s.Messages()), len(bare.Messages()); n != 2 || m != 1 {
+			t.Errorf("%d and %d messages", n, m)
+		}
+
+		send(none, "b@d.test", "sent 2.0.0")
+		send(none, "b@bare.test", "sent 2.0.0")
+		m := message(body, "b@d.test")
+		m.Envelope.RequireTLS = true
+		want(t, a.Deliver(t.Context(), none, m), "deferred 4.7.5")
+		m = message(body, "b@bare.test")
+		m.Envelope.RequireTLS = true
+		want(t, a.Deliver(t.Context(), none, m), "deferred 4.7.4")
+		if n, m := len(s.Messages()), len(bare.Messages()); n != 3 || m != 2 {
+			t.Errorf("%d and %d messages", n, m)
+		}
+	}
+}
+
+// Of several exchangers those are passed over that cannot be used now, which is never the last word: a later one takes
+// the message, or it stays; it does not bounce because the next best is this server.
+func TestSeveralExchangersOfWhichSomeAreUnfit(t *testing.T) {
+	config, leaf, _ := chain(t, false, "b.test")
+	self := netip.MustParseAddr("127.0.0.3")
+	for name, c := range map[string]struct {
+		mx      []resolve.Exchange
+		tlsaErr error
+		policy  []string // of MTA-STS
+		want    string
+	}{
+		"the second is fit":           {[]resolve.Exchange{{Host: "a.test", Preference: 1}, {Host: "b.test", Preference: 2}}, resolve.ErrBogus, nil, "sent 2.0.0"},
+		"an equal is fit":             {[]resolve.Exchange{{Host: "a.test"}, {Host: "b.test"}}, resolve.ErrTemporary, nil, "sent 2.0.0"},
+		"the next one is us":          {[]resolve.Exchange{{Host: "a.test", Preference: 1}, {Host: "backup.test", Preference: 2}}, resolve.ErrTemporary, nil, "deferred 4.4.3"},
+		"unnamed, the next one is us": {[]resolve.Exchange{{Host: "a.test", Preference: 1}, {Host: "backup.test", Preference: 2}}, nil, []string{"backup.test"}, "deferred 4.7.5"},
+		"we are unnamed":              {[]resolve.Exchange{{Host: "backup.test"}, {Host: "b.test"}}, nil, []string{"b.test"}, "deferred 4.7.5"},
+		"only we are left":            {[]resolve.Exchange{{Host: "backup.test", Preference: 2}}, nil, nil, "bounced 5.4.6"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := mailtest.ServeSMTP(t, mailtest.Script{TLS: config, Address: "127.0.0.2:0"})
+			at := fmt.Sprintf("_%d._tcp.", s.Port)
+			for i := range c.mx {
+				c.mx[i].Secure = true
+			}
+			z := zone{
+				names: names{mx: map[string][]resolve.Exchange{"d.test": c.mx},
+					addrs: map[string][]string{"a.test": {"127.0.0.1"}, "b.test": {"127.0.0.2"}, "backup.test": {self.String()}}},
+				tlsa: map[string]resolve.Records{at + "b.test": {Secure: true, Data: [][]byte{tlsaRecord(3, 1, 1, leaf)}}}, tlsaErr: map[string]error{},
+			}
+			if c.tlsaErr != nil {
+				z.tlsaErr[at+"a.test"] = c.tlsaErr
+			}
+			o := deliver.Options{Resolver: z, DANE: z, AllowLoopbackMX: true, MXPort: s.Port, Self: func(ap netip.AddrPort) bool { return ap.Addr() == self }}
+			if c.policy != nil {
+				o.STS = policies{"d.test": {Mode: mtasts.Enforce, MX: c.policy}}
+			}
+			r := newAgent(t, o).Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, message(body, "b@d.test"))
+			if want(t, r, c.want); c.want != "sent 2.0.0" && !strings.Contains(r[0].Reply.Text, " d.test ") {
+				t.Errorf("%q does not name the domain", r[0].Reply.Text)
+			}
+		})
+	}
 }

@@ -263,7 +263,10 @@ func TestMissingExtensions(t *testing.T) {
 	want(t, deliverTo(t, s, message(strings.Repeat("x\r\n", 1000), "b@y.test")), "bounced 5.3.4")
 	want(t, deliverTo(t, s, message(body, "b@y.test", "ü@y.test")), "sent 2.0.0", "bounced 5.6.7")
 	m = message(body, "b@y.test")
-	m.Envelope.SMTPUTF8 = true
+	m.Envelope.SMTPUTF8 = true // asked for, and not needed
+	want(t, deliverTo(t, s, m), "sent 2.0.0")
+	m = message(body, "b@y.test")
+	m.Envelope.SMTPUTF8, m.Header = true, []byte("Subject: ü\r\n\r\n")
 	want(t, deliverTo(t, s, m), "bounced 5.6.7")
 	m = message(body, "b@y.test")
 	m.Envelope.RequireTLS = true

@@ -16,7 +16,8 @@
 //   - Replies are bounded (64 KiB, 100 lines, lines cut at 2048 octets), and every phase has a deadline of its own
 //     (RFC 5321 4.5.3.2). Their text reaches the results as [mail.Reply.Clean] leaves it.
 //   - 8-bit content goes to servers without 8BITMIME as it is: converting it would break signatures, and servers that
-//     do not take eight bits are gone. BINARYMIME, SMTPUTF8 and REQUIRETLS are never dropped silently.
+//     do not take eight bits are gone. BINARYMIME and REQUIRETLS are never dropped silently, nor is SMTPUTF8 where an address
+//     or the header section has more than ASCII.
 //   - What is said to require TLS never goes in clear text. Opportunistic TLS that fails is tried once more without, on
 //     a new connection, and the log says so.
 //   - TLSVerify wants a certificate for the name that is connected to: that of the exchanger, not that of the domain.

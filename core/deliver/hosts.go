@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,6 +149,7 @@ func (t *attempt) exchanges(ctx context.Context) {
 			domain = d
 		}
 	}
+	t.domain = domain
 	if strings.HasPrefix(domain, "[") {
 		addr, ok := mail.LiteralAddr(domain)
 		if !ok {
@@ -192,7 +194,6 @@ func (t *attempt) exchanges(ctx context.Context) {
 		t.give(loops(domain))
 		return
 	}
-	t.domain = domain
 	if t.a.o.STS != nil && (t.hop.TLS != mail.TLSNone || t.j.m.Envelope.RequireTLS) {
 		if p, ok := t.a.o.STS.Policy(ctx, domain); ok && p.Mode == mtasts.Enforce {
 			t.enforce = &p
@@ -207,6 +208,7 @@ func loops(domain string) *failure {
 
 // hosts delivers to the first host of list, which is sorted by preference, that takes the message.
 func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
+	name := cmp.Or(t.hop.Host, t.domain)
 	var temporary, refused, looped, unsuited, unnamed, unproven bool
 	for len(list) > 0 && !looped && t.open(ctx) {
 		equals := 1
@@ -223,14 +225,13 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 				temporary = temporary || !permanent
 				t.a.o.Log.Debug("address look-up failed", "host", x.Host, "error", err)
 			}
-			secured := t.ep
+			secured, unfit := t.ep, error(nil)
 			if err == nil {
-				if unfit := t.secure(ctx, x, h, &secured); unfit != nil {
+				if unfit = t.secure(ctx, x, h, &secured); unfit != nil {
 					unnamed = unnamed || errors.Is(unfit, errUnnamed)
 					unproven = unproven || errors.Is(unfit, errTLSA)
 					temporary = temporary || unproven
-					t.a.o.Log.Warn("a mail exchanger is passed over", "host", x.Host, "domain", t.domain, "reason", unfit)
-					continue
+					t.a.o.Log.Warn("a mail exchanger is passed over", "id", t.j.m.ID.String(), "host", x.Host, "domain", t.domain, "reason", unfit)
 				}
 			}
 			for _, addr := range h.Addrs {
@@ -238,7 +239,8 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 				ep.host, ep.addr = x.Host, netip.AddrPortFrom(addr.Unmap(), t.port)
 				switch {
 				case t.a.o.Self(ep.addr):
-					looped = true
+					looped = true // also if it is unfit: its equals are not better than we are
+				case unfit != nil:
 				case t.byMX && t.a.denied(ep.addr.Addr()):
 					refused = true
 				case ep.source.IsValid() && ep.source.Is4() != ep.addr.Addr().Is4():
@@ -260,7 +262,7 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 	}
 	if t.addrs > 0 {
 		if temporary && t.soft == nil {
-			t.soft = &mail.Result{Reply: failed("4.4.3", "The addresses of a host of "+t.hop.Host+" could not be looked up").reply}
+			t.soft = &mail.Result{Reply: failed("4.4.3", "The addresses of a host of "+name+" could not be looked up").reply}
 		}
 		if t.hard && t.soft != nil { // not all hosts refuse: the refusal of one is not the last word
 			t.j.each(answered, func(i int) {
@@ -272,12 +274,11 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 		return
 	}
 	// Nothing could be tried.
-	name := t.hop.Host
 	switch {
 	case ctx.Err() != nil:
-	case looped && t.byMX:
+	case looped && t.byMX && !temporary && !unnamed: // else one that is better than we are may do later
 		t.give(loops(name))
-	case looped:
+	case looped && !t.byMX:
 		t.give(failed("4.4.6", "The next hop "+name+" is this server"))
 	case unproven:
 		t.give(failed("4.4.3", "The TLSA records of the hosts of "+name+" could not be looked up"))

@@ -105,7 +105,8 @@ func (c *conn) requirements(j *job) {
 		fail(554, "5.6.3", "The message is BINARYMIME, which is not offered by")
 	case e.RequireTLS && c.ep.path == "" && !(c.tls && c.ext.requireTLS):
 		fail(554, "5.7.30", "The message has REQUIRETLS, which is not offered by")
-	case (e.SMTPUTF8 || e.ReversePath.NeedsUTF8()) && !c.ext.utf8:
+	case (e.SMTPUTF8 && !isASCII(m.Header) || e.ReversePath.NeedsUTF8()) && !c.ext.utf8:
+		// Many clients ask for SMTPUTF8 whenever it is offered; what is ASCII does not need it.
 		fail(554, "5.6.7", "The message needs SMTPUTF8, which is not offered by")
 	case !c.ext.utf8:
 		j.each(answered, func(i int) {
@@ -614,7 +615,7 @@ func (x *transaction) appendRcpt(out []byte, i int) []byte {
 		if r.Orcpt != "" {
 			out = append(append(out, " ORCPT="...), r.OrcptType...)
 			out = append(out, ';')
-			if x.c.ext.utf8 && !ascii(r.Orcpt) {
+			if x.c.ext.utf8 && !isASCII(r.Orcpt) {
 				out = append(out, r.Orcpt...) // RFC 6533 3, utf-8-addr-unitext
 			} else {
 				out = append(out, mail.EncodeXtext(r.Orcpt)...)
@@ -633,7 +634,7 @@ func appendPath(out []byte, p mail.Path) []byte {
 	return out
 }
 
-func ascii(s string) bool {
+func isASCII[T string | []byte](s T) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] >= 0x80 {
 			return false

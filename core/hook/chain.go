@@ -188,6 +188,9 @@ func (k *Conversation) Ask(ctx context.Context, e *Event) Outcome {
 			return o
 		}
 		if v.Action == Continue || v.Action == Accept || e.Stage.Ignored() {
+			if b := e.body; b != nil && !b.gone {
+				e.Content.By = p.Name
+			}
 			e.keep()
 		} else {
 			e.rollback()

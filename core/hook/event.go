@@ -92,6 +92,7 @@ type Content struct {
 	Body     io.ReaderAt
 	BodySize int64
 	Replaced bool                  // the body is one that a plugin wrote
+	By       string                // the plugin that replaced it last
 	NewSpool func() (Spool, error) // message: for a body that replaces this one; nil: it cannot be replaced
 }
 

@@ -237,14 +237,7 @@ func (t *task) suspended(g route.Group, h *hop) {
 	last, failed, until, paused := h.last, h.failed, h.until, h.paused
 	t.m.mu.Unlock()
 	if time.Now().Before(paused) {
-		if paused.After(t.until) {
-			t.until = paused
-		}
-		for _, i := range g.Recipients {
-			r := &t.rcpts[i]
-			r.result = mail.Result{Reply: *mail.NewReply(451, "4.7.1", "delivery suspended by policy")}
-			r.answered, r.program, r.by, r.mayExpire = true, "qmgr", "", false
-		}
+		t.keepAway(g.Recipients, paused)
 		return
 	}
 	res := last
@@ -261,6 +254,15 @@ func (t *task) suspended(g route.Group, h *hop) {
 		r.result, r.answered, r.program = res, true, "qmgr"
 		r.mayExpire, r.tried = true, failed
 	}
+}
+
+// keepAway defers recipients whose next hop a plugin suspended. It is as if the
+// plugin had deferred them: what is suspended again and again expires.
+func (t *task) keepAway(list []int, until time.Time) {
+	if until.After(t.until) {
+		t.until = until
+	}
+	t.verdict(list, hook.Defer, *mail.NewReply(451, "4.7.1", "delivery suspended by policy"), "", false)
 }
 
 // verdict gives recipients the outcome that a plugin or the routing decided.
@@ -311,6 +313,10 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 		}
 		if len(ev.Delivery.NextHops) > 0 {
 			hops = ev.Delivery.NextHops
+		}
+		if until := m.paused(hops[0]); !until.IsZero() { // one that was chosen only now
+			t.keepAway(g.Recipients, until)
+			return
 		}
 		if ev.Content.Edited {
 			header = ev.Content.Header.Bytes()
@@ -385,6 +391,7 @@ func (t *task) askResult(ctx context.Context, g route.Group, hops []mail.NextHop
 	d := ev.Delivery
 	if len(d.NextHops) > 0 && d.NextHops[0] != hops[0] {
 		t.pinned = &d.NextHops[0]
+		t.m.log.Info("next hop of later attempts chosen by a plugin", "id", t.item.ID.String(), "nexthop", t.pinned.String())
 	}
 	if !d.Suspend.IsZero() {
 		t.m.suspend(hops[0], d.Suspend)

@@ -29,8 +29,12 @@ const (
 	steady = 16
 	// maxHabits is how many domains are remembered for that.
 	maxHabits = 10_000
-	// maxIdleHops is how many next hops are remembered for their failures only.
+	// maxIdleHops is how many next hops are remembered for their failures, or
+	// because a plugin suspended them, only.
 	maxIdleHops = 10_000
+	// maxLooks is among how many of them one is looked for that is not suspended
+	// by a plugin, to forget it first.
+	maxLooks = 64
 )
 
 // hop is the state of a next hop that is in use or in trouble.
@@ -95,17 +99,33 @@ func (m *Manager) hopAt(key mail.NextHop) *hop {
 	h := m.hops[key]
 	if h == nil {
 		if len(m.hops) >= maxIdleHops {
-			for k, idle := range m.hops {
-				if idle.active == 0 && len(idle.queue) == 0 && !time.Now().Before(idle.paused) {
-					delete(m.hops, k)
-					break
-				}
-			}
+			m.forgetHop()
 		}
 		h = &hop{key: key, since: time.Now()}
 		m.hops[key] = h
 	}
 	return h
+}
+
+// forgetHop makes room for one more next hop. A plugin that suspends whatever it
+// sees must cost neither memory nor time: then one of those is forgotten. mu is
+// held.
+func (m *Manager) forgetHop() {
+	looks, now := 0, time.Now()
+	var victim *hop
+	for _, h := range m.hops {
+		if h.active == 0 && len(h.queue) == 0 {
+			if victim = h; !now.Before(h.paused) {
+				break
+			}
+		}
+		if looks++; looks >= maxLooks && victim != nil {
+			break
+		}
+	}
+	if victim != nil {
+		delete(m.hops, victim.key)
+	}
 }
 
 // habit is where plugins sent the items of a domain lately.
@@ -280,7 +300,21 @@ func (m *Manager) suspend(key mail.NextHop, until time.Time) {
 	h.paused = until
 	m.advance(h)
 	m.mu.Unlock()
-	m.log.Warn("next hop suspended by a plugin", "nexthop", key.String(), "seconds", int(until.Sub(now).Seconds()))
+	if until.After(now) {
+		m.log.Warn("next hop suspended by a plugin", "nexthop", key.String(), "seconds", int(until.Sub(now).Seconds()))
+	} else {
+		m.log.Info("a plugin wants a next hop no longer suspended", "nexthop", key.String())
+	}
+}
+
+// paused is until when a plugin suspended a next hop; zero: it did not.
+func (m *Manager) paused(key mail.NextHop) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h := m.hops[key]; h != nil && time.Now().Before(h.paused) {
+		return h.paused
+	}
+	return time.Time{}
 }
 
 func earlier(a, b time.Time) time.Time {

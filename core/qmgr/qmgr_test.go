@@ -944,6 +944,27 @@ func TestPluginsDecide(t *testing.T) {
 				t.Errorf("%d sent in the end, %d left", n, b.left())
 			}
 		}},
+		{"result suspends the next hop again and again", hook.Result, func(e *hook.Event) (hook.Verdict, error) {
+			return hook.Verdict{}, e.EditDelivery(func(d *hook.Delivery) error {
+				d.Suspend = time.Now().Add(hook.MaxSuspend)
+				return nil
+			})
+		}, sent, func(t *testing.T, b *bench, _ queue.Ref) {
+			b.submit("carol@example.net")
+			for range 8 * 24 { // each hour one more is sent there, if it can be
+				b.sleep(time.Hour)
+				b.submit("dan@example.net")
+			}
+			told := 0
+			for _, n := range b.agent.notices() {
+				if strings.Contains(n.body, "<carol@example.net>") && strings.Contains(n.body, "suspended by policy") && strings.Contains(n.body, "Action: failed") {
+					told++
+				}
+			}
+			if told != 1 {
+				t.Errorf("the sender was told %d times that a message cannot leave\n%s", told, b.log.String())
+			}
+		}},
 		{"dsn is sent elsewhere with another text", hook.DSN, func(e *hook.Event) (hook.Verdict, error) {
 			if n := e.Delivery.Notice; n.Action != "failed" || n.To != e.Tx.Envelope.ReversePath || n.Text != "" {
 				return hook.Verdict{Action: hook.Discard}, nil
@@ -990,6 +1011,35 @@ func TestPluginsDecide(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A next hop that stage attempt chose, or changed, is left alone too when it is
+// suspended.
+func TestAChosenNextHopIsSuspended(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{Source: policy(func(e *hook.Event) (hook.Verdict, error) {
+			return hook.Verdict{}, e.EditDelivery(func(d *hook.Delivery) error {
+				if e.Stage == hook.Attempt {
+					d.NextHops[0].Helo = "out1.example.org"
+				} else {
+					d.Suspend = time.Now().Add(20 * time.Minute)
+				}
+				return nil
+			})
+		}, hook.FailTemporary, hook.Attempt, hook.Result)})
+		b.run()
+		b.submit("bob@example.net")
+		b.sleep(time.Second)
+		other := b.submit("carol@example.net")[0]
+		b.sleep(time.Second)
+		if it := b.item(other); len(b.agent.mails()) != 1 || it.Due.Sub(b.start) < 20*time.Minute || !strings.Contains(it.Reason, "suspended by policy") {
+			t.Errorf("%d sent, %+v", len(b.agent.mails()), it)
+		}
+		b.sleep(23 * time.Minute)
+		if n := len(b.agent.mails()); n != 2 || b.left() != 0 {
+			t.Errorf("%d sent in the end, %d left", n, b.left())
+		}
+	})
 }
 
 // instance counts how a conversation is used.

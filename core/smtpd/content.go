@@ -279,6 +279,7 @@ func (s *session) settle(c *content) *mail.Reply {
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, by)
 		return positive(o, accepted)
 	}
+	was := c.draft.ID()
 	header := c.replace(&tx.Envelope)
 	c.abortBodies()
 	id := c.draft.ID()
@@ -295,7 +296,10 @@ func (s *session) settle(c *content) *mail.Reply {
 	s.urgent = true
 	s.messages++
 	s.budget = s.opts.ErrorBudget
-	s.log.Received(id, &tx.Envelope.Client)
+	if id == was {
+		was = 0
+	}
+	s.log.Received(id, was, c.seen.By, &tx.Envelope.Client)
 	s.log.Queued(id, tx.Envelope.ReversePath, size, len(tx.Envelope.Recipients), c.seen.Header.Get("Message-ID"), tx.hold != "")
 	if o.Action == hook.Hold {
 		accepted = mail.NewReply(250, "2.6.0", "Message accepted")

@@ -1,6 +1,8 @@
 package smtpd
 
 import (
+	"slices"
+
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/smtpd/gate"
@@ -19,11 +21,20 @@ type newBody struct {
 	over     bool // aborted, or the message's
 }
 
-// spool begins a body that shall take the place of the message's.
+// spool begins a body that shall take the place of the message's. What plugins
+// before wrote, and another of them replaced, nobody can come back to: however
+// many plugins there are, a message takes no more room than three bodies.
 func (c *content) spool() (hook.Spool, error) {
 	if c.draft == nil {
 		return nil, hook.ErrStage
 	}
+	current, _ := c.seen.Body.(*newBody)
+	c.bodies = slices.DeleteFunc(c.bodies, func(b *newBody) bool {
+		if b != current {
+			b.Abort()
+		}
+		return b != current
+	})
 	d, err := c.s.opts.Intake.Begin(c.s.server.ctx)
 	if err != nil {
 		return nil, err

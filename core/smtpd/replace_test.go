@@ -316,3 +316,114 @@ func TestALargeBodyIsReplaced(t *testing.T) {
 		t.Errorf("%d messages, %d drafts", h.intake.count, h.intake.drafts())
 	}
 }
+
+// The lines about a message while it is received have another id than those
+// after its body was replaced: one line ties them, and the client hears the
+// one under which the message is queued.
+func TestAReplacedBodyCanBeFollowedInTheLog(t *testing.T) {
+	chain := plugin(rewrite(func(_ *hook.Event, b *hook.NewBody) error { return write(b, "new\r\n") }), hook.Message).(hook.Static)
+	chain[0].Name = "footer"
+	fails := hook.Plugin{Name: "broken", Stages: hook.Stages(hook.Message), OnError: hook.FailContinue, Handler: handler(func(e *hook.Event) (hook.Verdict, error) {
+		b, err := e.ReplaceBody()
+		return hook.Verdict{}, errors.Join(err, write(b, "worse\r\n"), errors.New("trap"))
+	})}
+	h := start(t, nil, func(o *smtpd.Options) { o.Source = hook.Static{chain[0], fails} })
+	k := h.dial().hello()
+	k.envelope()
+	k.do("DATA", "354")
+	reply := k.do("x: y\r\n\r\nbody\r\n.", "250")
+	m := h.intake.all()
+	if len(m) != 1 {
+		t.Fatalf("%d messages", len(m))
+	}
+	was, is := mail.ID(1).String(), m[0].ID.String()
+	if was == is || !strings.Contains(reply, "queued as "+is) || !strings.Contains(m[0].Header, " id "+is) {
+		t.Errorf("%s was %s: %q, %q", is, was, reply, m[0].Header)
+	}
+	log := h.log.String()
+	for _, want := range []string{": " + is + ": client=", ", orig_queue_id=" + was + ", body_plugin=footer", ": " + is + ": from=<", ": " + was + ": warning: plugin failed: plugin=broken"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("no %q in\n%s", want, log)
+		}
+	}
+	k.do("RSET", "250")
+	h = start(t, nil, nil)
+	k = h.dial().hello()
+	k.envelope()
+	k.do("DATA", "354")
+	k.do("x: y\r\n\r\nbody\r\n.", "250")
+	if log := h.log.String(); strings.Contains(log, "orig_queue_id") {
+		t.Errorf("nothing was replaced:\n%s", log)
+	}
+}
+
+// A storage that becomes full in the middle of a new body leaves the old one;
+// one that is full at the end leaves the message with the client.
+func TestAStorageThatIsFull(t *testing.T) {
+	full := errors.New("full")
+	var in *memory
+	h := start(t, nil, func(o *smtpd.Options) {
+		in = o.Intake.(*memory)
+		o.Source = plugin(func(e *hook.Event) hook.Verdict {
+			b, err := e.ReplaceBody()
+			if err = errors.Join(err, write(b, "half\r\n")); err != nil {
+				t.Error(err)
+			}
+			if in.commitErr == nil {
+				in.writeErr = full
+				if err := b.Copy(0, e.Content.BodySize); !errors.Is(err, full) {
+					t.Errorf("copied with %v", err)
+				}
+				in.writeErr = nil
+			}
+			return hook.Verdict{}
+		}, hook.Message)
+	})
+	k := h.dial().hello()
+	k.envelope()
+	k.do("DATA", "354")
+	k.do("x: y\r\n\r\nbody\r\n.", "250")
+	if m := in.all(); len(m) != 1 || m[0].Body != "body\r\n" || in.drafts() != 0 {
+		t.Errorf("%+v, %d drafts", m, in.drafts())
+	}
+	in.mu.Lock()
+	in.commitErr = full
+	in.mu.Unlock()
+	k.envelope()
+	k.do("DATA", "354")
+	k.do("x: y\r\n\r\nbody\r\n.", "451")
+	if m := in.all(); len(m) != 1 {
+		t.Errorf("%+v", m)
+	}
+}
+
+// However many plugins replace the body, the spool has three at most: the
+// client's, the last one, and the one that is written.
+func TestManyNewBodiesTakeTheRoomOfThree(t *testing.T) {
+	most := 0
+	var in *memory
+	h := start(t, nil, func(o *smtpd.Options) {
+		in = o.Intake.(*memory)
+		add := plugin(rewrite(func(e *hook.Event, b *hook.NewBody) error {
+			most = max(most, in.drafts())
+			return errors.Join(b.Copy(0, e.Content.BodySize), write(b, "more\r\n"))
+		}), hook.Message).(hook.Static)[0]
+		fails := add
+		fails.OnError = hook.FailContinue
+		fails.Handler = handler(func(e *hook.Event) (hook.Verdict, error) {
+			_, err := e.ReplaceBody()
+			return hook.Verdict{}, errors.Join(err, errors.New("trap"))
+		})
+		o.Source = hook.Static{add, add, fails, add, fails, add, add}
+	})
+	k := h.dial().hello()
+	k.envelope()
+	k.do("DATA", "354")
+	k.do("x: y\r\n\r\nbody\r\n.", "250")
+	if m := in.all(); len(m) != 1 || m[0].Body != "body\r\n"+strings.Repeat("more\r\n", 5) {
+		t.Errorf("%+v", m)
+	}
+	if most != 3 || in.drafts() != 0 {
+		t.Errorf("%d drafts at a time, %d in the end", most, in.drafts())
+	}
+}

@@ -228,6 +228,7 @@ const overdraft = 2
 type mark struct {
 	thread int
 	cpu    time.Duration // of the thread
+	calls  int           // host calls so far
 	known  bool
 }
 
@@ -259,14 +260,15 @@ func refuel(ctx context.Context, _ api.Module, _ []uint64) {
 // resume takes note that the guest runs on.
 func (i *instance) resume() {
 	t, cpu, ok := i.plugin.engine.threadTime()
-	i.mark = mark{t, cpu, ok}
+	i.mark = mark{t, cpu, i.call.HostCalls(), ok}
 }
 
 // measure adds the CPU time since resume to what the call has spent, and
-// returns it. A goroutine that changed its thread meanwhile, which host calls
-// may cause, gets that part for nothing; fuel bounds it.
+// returns it. Machine code is never preempted, but a host call may be: then the
+// thread did other work meanwhile, or the goroutine has another thread. So a
+// part with host calls in it, which are charged, counts by its fuel alone.
 func (i *instance) measure() time.Duration {
-	if !i.mark.known {
+	if !i.mark.known || i.mark.calls != i.call.HostCalls() {
 		return 0
 	}
 	t, cpu, ok := i.plugin.engine.threadTime()

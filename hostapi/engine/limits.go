@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
@@ -14,6 +15,7 @@ type Defaults struct {
 	MemoryMB   int                      // linear memory of an instance
 	GoMemoryMB int                      // the same for a guest with Go's runtime
 	Concurrent int                      // instances of one plugin at once
+	Script     int                      // times as much CPU for an interpreter of a script
 }
 
 // CallLimit bounds one call.
@@ -32,6 +34,7 @@ func defaults() Defaults {
 		MemoryMB:   16,
 		GoMemoryMB: 64,
 		Concurrent: 1000,
+		Script:     8,
 	}
 	hook.AllStages(func(st hook.Stage) { d.Calls[st] = CallLimit{5 * ms, 5 * s} })
 	d.Calls[hook.Auth] = CallLimit{10 * ms, 10 * s}
@@ -41,6 +44,18 @@ func defaults() Defaults {
 		d.Calls[st] = CallLimit{10 * ms, 10 * s}
 	}
 	d.Calls[hook.Tick] = CallLimit{1 * s, 60 * s}
+	return d
+}
+
+// of is d for one module: an interpreter does in a hook what a compiled guest
+// does, and collects its garbage, in several times the time.
+func (d Defaults) of(r *Report) Defaults {
+	if r.Script > 0 || slices.Contains(r.Toolchain["language"], "JavaScript") {
+		for s := range d.Calls {
+			d.Calls[s].CPU *= time.Duration(d.Script)
+		}
+		d.Init.CPU *= 2
+	}
 	return d
 }
 

@@ -53,3 +53,15 @@ func TestDefaultLimitsAreThoseOfTheContract(t *testing.T) {
 		}
 	})
 }
+
+func TestInterpretersHaveMoreTime(t *testing.T) {
+	d := defaults()
+	for _, r := range []Report{{Script: 1}, {Toolchain: map[string][]string{"language": {"JavaScript"}}}} {
+		if got := d.of(&r); got.Calls[hook.Rcpt].CPU != 40*time.Millisecond || got.Init.CPU != time.Second || got.Calls[hook.Rcpt].Wall != d.Calls[hook.Rcpt].Wall {
+			t.Errorf("%+v: %+v", r, got)
+		}
+	}
+	if got := d.of(&Report{Toolchain: map[string][]string{"language": {"Rust"}}}); got != d {
+		t.Errorf("%+v", got)
+	}
+}

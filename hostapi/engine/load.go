@@ -38,7 +38,8 @@ func (e *Engine) Load(ctx context.Context, spec hostapi.Spec, wasm []byte) (*Plu
 		return fail(StepInspect, errors.New(strings.Join(report.Problems, "; ")))
 	}
 	p.report = report
-	if p.terms, err = e.defaults.settle(&report, &spec); err != nil {
+	d := e.defaults.of(&report)
+	if p.terms, err = d.settle(&report, &spec); err != nil {
 		return fail(StepAuthorise, errors.New(oneLine(err.Error())))
 	}
 	p.spec.Grant, p.spec.Limits = p.terms.grant, p.terms.limits
@@ -77,7 +78,7 @@ func (e *Engine) Load(ctx context.Context, spec hostapi.Spec, wasm []byte) (*Plu
 
 // setLimits settles the limits of p: the operator's, or the defaults.
 func (p *Plugin) setLimits() {
-	d, l := &p.engine.defaults, &p.spec.Limits
+	d, l := p.engine.defaults.of(&p.report), &p.spec.Limits
 	mb := d.memoryMB(&p.report)
 	if l.MemoryMB > 0 {
 		mb = min(l.MemoryMB, 4096)

@@ -136,7 +136,7 @@ type Review struct {
 // Review tells what the module may do as the plugin that s configures. It does
 // not run the module.
 func (r *Report) Review(s hostapi.Spec) Review {
-	d := defaults()
+	d := defaults().of(r)
 	t, err := d.settle(r, &s)
 	v := Review{Plugin: s.Name, Manifest: "none", Asks: manifest.Lines(t.grant), Granted: manifest.Lines(t.grant), Missing: t.missing, MemoryMB: t.limits.MemoryMB}
 	if err != nil {
