@@ -169,8 +169,10 @@ func (l *interpreter) openConfig(c *mta.Config) (*lua.LTable, error) {
 	if !ok {
 		return nil, errors.New("config: it must be a table")
 	}
-	checked := func(l *lua.LState) int { // one result, unless the configuration has another type
-		if err := c.Err(); err != nil {
+	// A value of another type refuses the plugin when it is loaded (mta.OnInit). A
+	// hook that asks for it first must not go on with what it did not get.
+	checked := func(l *lua.LState) int {
+		if err := c.Err(); err != nil && vm.running {
 			l.RaiseError("%s", err.Error())
 		}
 		return 1
