@@ -902,7 +902,8 @@ func TestRandomModules(t *testing.T) {
 
 // TestWithoutAGrant has a module that tries, for all that needs a grant: the
 // content, the attributes and the memory of another plugin. Secrets of AUTH are
-// in TestPasswordsNeedAGrant; files and the environment in TestW10, addresses of
+// in TestThePasswordNeedsItsGrant of hostapi and
+// TestAPluginWithoutTheGrantAuthenticatesNobody of cmd/wasmta; files and the environment in TestW10, addresses of
 // the network in TestW9.
 func TestWithoutAGrant(t *testing.T) {
 	content := func(stage hook.Stage) *hook.Event {
