@@ -44,10 +44,10 @@ func build(ctx context.Context, path string) ([]byte, error) {
 	return gobuild.Build(ctx, path)
 }
 
-// loadPlugins loads plugins as the server would, and closes them again. failed
-// is called with the index of each that cannot be loaded. Nothing of the data
-// directory is touched.
-func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, failed func(i int, err error)) error {
+// loadPlugins loads plugins as the server would, and closes them again. loaded
+// is called with the index of each, and the hooks that it answers or why it
+// cannot be loaded. Nothing of the data directory is touched.
+func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, loaded func(i int, hooks []string, err error)) error {
 	quiet := event.NewLog(slog.DiscardHandler)
 	gifts, err := newSupplies(cfg, "", quiet)
 	if err != nil {
@@ -64,9 +64,12 @@ func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, 
 	}
 	for i, spec := range specs {
 		m := newManager(e, nil)
-		if err := m.Apply(ctx, []hostapi.Spec{spec}); err != nil {
-			failed(i, err)
+		err := m.Apply(ctx, []hostapi.Spec{spec})
+		var hooks []string
+		for _, s := range m.List() {
+			hooks = append(hooks, s.Hooks...)
 		}
+		loaded(i, hooks, err)
 		m.Close(true)
 	}
 	return errors.Join(e.Close(), gifts.close())
