@@ -133,7 +133,7 @@ func answer(e *hook.Event, o hook.Outcome) string {
 
 // eachModule builds every example in every language and loads it.
 func eachModule(t *testing.T, f func(t *testing.T, example string, p *engine.Plugin)) {
-	e, err := engine.New(engine.Options{})
+	e, err := engine.New(engine.Options{CacheDir: engine.UserCacheDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestConfigurationIsReadAlike(t *testing.T) {
 		t.Run(l.name, func(t *testing.T) {
 			wasm := module(t, l, "block")
 			var lines []string
-			e, err := engine.New(engine.Options{Log: func(l hostapi.Line) { lines = append(lines, l.Text) }})
+			e, err := engine.New(engine.Options{CacheDir: engine.UserCacheDir(), Log: func(l hostapi.Line) { lines = append(lines, l.Text) }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +236,7 @@ func BenchmarkHook(b *testing.B)    { benchmark(b, false) }
 func BenchmarkSession(b *testing.B) { benchmark(b, true) }
 
 func benchmark(b *testing.B, session bool) {
-	e, err := engine.New(engine.Options{})
+	e, err := engine.New(engine.Options{CacheDir: engine.UserCacheDir()})
 	if err != nil {
 		b.Fatal(err)
 	}

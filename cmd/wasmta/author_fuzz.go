@@ -12,6 +12,7 @@ import (
 
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/hostapi"
+	"github.com/wasmta/wasmta/hostapi/engine"
 	"github.com/wasmta/wasmta/hostapi/harness"
 )
 
@@ -46,7 +47,7 @@ func (c *pluginFuzzCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	h, err := harness.New(version(), compiledDir())
+	h, err := harness.New(version(), engine.UserCacheDir())
 	if err != nil {
 		return exit{exSoftware, err}
 	}

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -46,20 +44,6 @@ func build(ctx context.Context, path string) ([]byte, error) {
 	return gobuild.Build(ctx, path)
 }
 
-// compiledDir is where commands that run beside a server, or without one, keep
-// compiled code: an interpreter takes seconds to compile. Empty: nowhere.
-func compiledDir() string {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return ""
-	}
-	dir := filepath.Join(cache, "wasmta", "compiled")
-	if os.MkdirAll(dir, 0o700) != nil {
-		return ""
-	}
-	return dir
-}
-
 // loadPlugins loads plugins as the server would, and closes them again. loaded
 // is called with the index of each, and the hooks that it answers or why it
 // cannot be loaded. Nothing of the data directory is touched.
@@ -74,7 +58,7 @@ func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, 
 	if _, err := gifts.apply(&quietly); err != nil {
 		return errors.Join(err, gifts.close())
 	}
-	e, err := engine.New(engine.Options{Version: version(), CacheDir: compiledDir(), Services: gifts.services})
+	e, err := engine.New(engine.Options{Version: version(), CacheDir: engine.UserCacheDir(), Services: gifts.services})
 	if err != nil {
 		return errors.Join(err, gifts.close())
 	}

@@ -167,6 +167,21 @@ func (e *Engine) Close() error {
 	return err
 }
 
+// UserCacheDir is a CacheDir for commands that have no data directory: the same
+// for all of one user, since an interpreter takes seconds to compile. Empty if
+// there is none.
+func UserCacheDir() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	dir := filepath.Join(cache, "wasmta", "compiled")
+	if os.MkdirAll(dir, 0o700) != nil {
+		return ""
+	}
+	return dir
+}
+
 func openCache(dir string) (wazero.CompilationCache, error) {
 	if dir == "" {
 		return wazero.NewCompilationCache(), nil

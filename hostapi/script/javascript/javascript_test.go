@@ -32,7 +32,7 @@ var logs struct {
 }
 
 var shared = sync.OnceValues(func() (*engine.Engine, error) {
-	e, err := engine.New(engine.Options{Log: func(l hostapi.Line) {
+	e, err := engine.New(engine.Options{CacheDir: engine.UserCacheDir(), Log: func(l hostapi.Line) {
 		logs.Lock()
 		logs.lines = append(logs.lines, l.Text)
 		logs.Unlock()

@@ -26,7 +26,7 @@ type host struct {
 func newHost(t testing.TB) *host {
 	t.Helper()
 	h := new(host)
-	e, err := engine.New(engine.Options{LogLevel: -4, Log: func(l hostapi.Line) {
+	e, err := engine.New(engine.Options{CacheDir: engine.UserCacheDir(), LogLevel: -4, Log: func(l hostapi.Line) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.lines = append(h.lines, fmt.Sprintf("%d %s", l.Level, l.Text))

@@ -152,7 +152,7 @@ func Capabilities(t *testing.T, wasm []byte) {
 	signer := ed25519.NewKeyFromSeed(make([]byte, 32))
 
 	var lines []string
-	e, err := engine.New(engine.Options{Log: func(l hostapi.Line) { lines = append(lines, l.Text) },
+	e, err := engine.New(engine.Options{CacheDir: engine.UserCacheDir(), Log: func(l hostapi.Line) { lines = append(lines, l.Text) },
 		Services: func(s hostapi.Spec) (hostapi.Services, error) {
 			m, err := store.Plugin(s.Name, s.Grant.KV.MB)
 			return hostapi.Services{KV: m, Resolver: resolver{}, HTTP: client, Keys: keys{signer}, Secrets: secrets, Tables: tables, Events: sink}, err
@@ -287,7 +287,7 @@ func Fails(t *testing.T, wasm []byte, words ...string) {
 func FailsFor(t *testing.T, wasm []byte, local string, words ...string) {
 	t.Helper()
 	var log bytes.Buffer
-	e, err := engine.New(engine.Options{Log: func(l hostapi.Line) { fmt.Fprintln(&log, l.Text) }})
+	e, err := engine.New(engine.Options{CacheDir: engine.UserCacheDir(), Log: func(l hostapi.Line) { fmt.Fprintln(&log, l.Text) }})
 	if err != nil {
 		t.Fatal(err)
 	}

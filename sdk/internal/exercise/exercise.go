@@ -62,7 +62,7 @@ const config = `{"list": ["a\"b", "\ud83d\ude00"], "text": "é", "number": -5, "
 // Run asks the plugin at each hook.
 func Run(t *testing.T, wasm []byte) {
 	var lines []string
-	e, err := engine.New(engine.Options{Log: func(l hostapi.Line) { lines = append(lines, l.Text) }})
+	e, err := engine.New(engine.Options{CacheDir: engine.UserCacheDir(), Log: func(l hostapi.Line) { lines = append(lines, l.Text) }})
 	if err != nil {
 		t.Fatal(err)
 	}

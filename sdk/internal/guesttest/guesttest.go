@@ -18,7 +18,7 @@ import (
 // Open loads a plugin, with all that can be granted, and begins a session.
 func Open(t *testing.T, wasm []byte, config string, log func(hostapi.Line)) *hook.Conversation {
 	t.Helper()
-	e, err := engine.New(engine.Options{Log: log})
+	e, err := engine.New(engine.Options{CacheDir: engine.UserCacheDir(), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
