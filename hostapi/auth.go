@@ -58,14 +58,18 @@ func setAuthID(c *Call, v []byte) error {
 	return c.event.SetAuthID(string(v))
 }
 
+// MaxPassword is the longest password that there is at auth, in octets.
+const MaxPassword = 1024
+
 // shortPassword is what is left alone in a log: what is as short occurs by
 // itself, and taking it out would show where.
 const shortPassword = 4
 
-// withoutPassword takes the password out of a text for the log. It is for
-// accidents, such as a line with all that there is: a plugin that is granted the
-// password can give it away in other ways.
-func (c *Call) withoutPassword(text []byte) []byte {
+// WithoutPassword takes the password out of a text of the guest that may get
+// into the log, an error or a reply. It is for accidents, such as a line with
+// all that there is: a plugin that is granted the password can give it away in
+// other ways. What it returns is text itself where nothing was in it.
+func (c *Call) WithoutPassword(text []byte) []byte {
 	if c.event == nil || c.event.Auth == nil || len(c.event.Auth.Password) < shortPassword || !c.guest.Grant.AuthPassword {
 		return text
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
+	"github.com/wasmta/wasmta/core/smtpd/sasl"
 	"github.com/wasmta/wasmta/hostapi/abi"
 )
 
@@ -124,4 +125,31 @@ func TestFactsOfTheConnection(t *testing.T) {
 	h.code(abi.NotFound, "get", abi.ProxyIP, half, half)
 	h = newHost(t, Grant{}, event(hook.Route))
 	h.code(abi.State, "get_num", abi.ConnCountIP)
+}
+
+// The password is taken out whole wherever the guest's text goes, also where
+// the text is cut in its middle.
+func TestThePasswordIsInNoText(t *testing.T) {
+	if MaxPassword != sasl.MaxPassword {
+		t.Errorf("%d and %d", MaxPassword, sasl.MaxPassword)
+	}
+	for _, password := range []string{"tanstaaf", "pa\"ss\\wörd\x01", strings.Repeat("long", MaxPassword/4)} {
+		e := authEvent()
+		e.Auth.Password = []byte(password)
+		h := newHost(t, Grant{AuthPassword: true}, e)
+		for _, before := range []int{0, 100, abi.MaxLogLine - 8, abi.MaxLogLine - 5, abi.MaxLogLine - 1, abi.MaxLogLine} {
+			if got := h.c.Log(abi.LogInfo, []byte(strings.Repeat("-", before)+password+password)); got != abi.OK {
+				t.Fatal(got)
+			}
+			got := h.lines[len(h.lines)-1].Text
+			if strings.ContainsAny(strings.ReplaceAll(got, "[password]", ""), "tnfö1") || len(got) > abi.MaxLogLine {
+				t.Errorf("%d octets before it: %q", before, strings.TrimLeft(got, "-"))
+			}
+		}
+		h.code(abi.OK, "reply", 535, 0, "not "+password)
+		v, err := h.c.Verdict(abi.Verdict(abi.Reject, 0, 535))
+		if err != nil || v.Reply.Text != "not [password]" {
+			t.Errorf("%+v, %v", v.Reply, err)
+		}
+	}
 }

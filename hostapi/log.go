@@ -33,10 +33,9 @@ func (c *Call) Log(level int32, text []byte) abi.Code {
 	if c.lines > abi.MaxLogLines {
 		l.Level, text, code = abi.LogWarn, []byte("further lines of this call are dropped"), abi.Limit
 	}
-	if len(text) > abi.MaxLogLine {
-		text = text[:abi.MaxLogLine]
-	}
-	l.Text = Printable(string(c.withoutPassword(text)))
+	// Before it is cut: half of a password is one, too.
+	text = c.WithoutPassword(text[:min(len(text), abi.MaxLogLine+MaxPassword)])
+	l.Text = Printable(string(text[:min(len(text), abi.MaxLogLine)]))
 	c.meter.Charge(int64(100 + len(text)))
 	if code == abi.OK {
 		c.last = l.Text

@@ -26,7 +26,7 @@ func reply(c *Call, m Memory, p []uint64) int64 {
 	if code != 0 && (code < 200 || code > 599 || code/100 == 3) {
 		return int64(abi.Invalid)
 	}
-	r := mail.Reply{Code: int(code), Text: string(text)}
+	r := mail.Reply{Code: int(code), Text: string(c.WithoutPassword(text))} // it is logged, too
 	if enh != 0 {
 		class, subject, detail := abi.SplitEnhanced(enh)
 		if class != 2 && class != 4 && class != 5 || code != 0 && class != int(code)/100 || subject > 999 || detail > 999 {

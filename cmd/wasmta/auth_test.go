@@ -19,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/wasmta/wasmta/hostapi/engine/wasmbuild"
 )
 
 // submission starts a server where mail needs AUTH, which the guest auth
@@ -283,4 +285,38 @@ s.quit()
 		t.Errorf("a password is in the log:\n%s", log)
 	}
 	s.stop()
+}
+
+// TestCheckOfAuthentication: check loads the plugins, so it knows who answers,
+// and with what.
+func TestCheckOfAuthentication(t *testing.T) {
+	module := filepath.Join(t.TempDir(), "p.wasm")
+	const blind, nobody = "cannot see the password", "no plugin that is asked there answers the hook auth"
+	for _, c := range []struct{ hook, rest, want, not string }{
+		{"auth", "", blind, nobody},
+		{"auth", "[plugin.grant]\nauth_password = true\n", "", blind},
+		{"auth", "[plugin.grant]\nenvelope = \"write\"\n", "", blind},
+		{"rcpt", "", nobody, blind},
+	} {
+		m := wasmbuild.New()
+		m.Memory(1, 2)
+		m.Func("mta1_init", wasmbuild.None, wasmbuild.I32, wasmbuild.None, wasmbuild.I32Const(0))
+		m.Func("mta1_on_"+c.hook, wasmbuild.None, wasmbuild.I32, wasmbuild.None, wasmbuild.I32Const(1))
+		if err := os.WriteFile(module, m.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := newServer(t, "", fmt.Sprintf("[[plugin]]\nname = \"p\"\nmodule = %q\n%s", module, c.rest))
+		text, err := os.ReadFile(s.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = bytes.Replace(text, []byte(`name = "mx"`), []byte("name = \"submission\"\nrole = \"submission\"\nauth_without_tls = true"), 1)
+		if err := os.WriteFile(s.config, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := s.run("check")
+		if err != nil || !strings.Contains(out, c.want) || strings.Contains(out, c.not) || c.want == "" && strings.Contains(out, "authenticate") {
+			t.Errorf("%s %q: %v\n%s", c.hook, c.rest, err, out)
+		}
+	}
 }

@@ -51,7 +51,7 @@ func (c *pluginFuzzCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	h, err := harness.New(version())
+	h, err := harness.New(version(), compiledDir())
 	if err != nil {
 		return exit{exSoftware, err}
 	}

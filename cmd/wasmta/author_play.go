@@ -53,7 +53,7 @@ func (c *pluginTestCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	h, err := harness.New(version())
+	h, err := harness.New(version(), compiledDir())
 	if err != nil {
 		return exit{exSoftware, err}
 	}

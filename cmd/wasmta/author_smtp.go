@@ -59,7 +59,7 @@ func (c *pluginSMTPCmd) Run(e *env) error {
 		return exit{exConfig, err}
 	}
 	w := &lockedWriter{w: e.out}
-	wasm, err := engine.New(engine.Options{Version: version(), Services: gifts.services, Log: func(l hostapi.Line) {
+	wasm, err := engine.New(engine.Options{Version: version(), CacheDir: compiledDir(), Services: gifts.services, Log: func(l hostapi.Line) {
 		printLines(w, fmt.Sprintf("    %s log: ", session(l.Session)), l.Text)
 	}})
 	if err != nil {

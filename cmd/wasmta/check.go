@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wasmta/wasmta/core/config"
+	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/hostapi"
 )
@@ -81,12 +82,9 @@ func (k *checker) say(key, format string, args ...any) *config.Error {
 func (k *checker) listeners() {
 	for i, l := range k.cfg.Listeners {
 		key := fmt.Sprintf("listener.%d.", i)
-		asked := slices.ContainsFunc(k.cfg.Plugins, func(p config.Plugin) bool {
-			return len(p.Listeners) == 0 || slices.Contains(p.Listeners, l.Name)
-		})
 		switch {
 		case l.Role != config.RoleSubmission:
-		case !asked:
+		case !asked(k.cfg.Plugins, l):
 			k.warn(key+"role", "listener %q: nobody can authenticate, since no plugin is asked there: only clients in relay_networks may send mail; "+
 				"add a [[plugin]] that answers the hook auth", l.Name)
 		case l.TLS == config.TLSNone && !l.AuthWithoutTLS:
@@ -97,6 +95,11 @@ func (k *checker) listeners() {
 			k.warn(key+"auth_without_tls", "listener %q: auth_without_tls lets passwords travel where others can read them: use it on loopback and unix sockets", l.Name)
 		}
 	}
+}
+
+// asked tells whether any of the plugins is asked at a listener.
+func asked(plugins []config.Plugin, l config.Listener) bool {
+	return slices.ContainsFunc(plugins, func(p config.Plugin) bool { return len(p.Listeners) == 0 || slices.Contains(p.Listeners, l.Name) })
 }
 
 // relay: a network of all addresses makes an open relay, which is found and
@@ -236,9 +239,28 @@ func (k *checker) plugins(e *env) {
 		}
 		specs, at = append(specs, spec), append(at, i)
 	}
-	err := e.loadPlugins(e.ctx, k.cfg, specs, func(i int, err error) {
-		k.fault(fmt.Sprintf("plugin.%d.module", at[i]), "%s", oneLine(err))
+	unknown := len(specs) < len(k.cfg.Plugins) // whether somebody answers
+	var answer []config.Plugin
+	err := e.loadPlugins(e.ctx, k.cfg, specs, func(i int, hooks []string, err error) {
+		p := k.cfg.Plugins[at[i]]
+		switch {
+		case err != nil:
+			unknown = true
+			k.fault(fmt.Sprintf("plugin.%d.module", at[i]), "%s", oneLine(err))
+		case slices.Contains(hooks, hook.Auth.String()):
+			answer = append(answer, p)
+			if g := specs[i].Grant; !g.AuthPassword && g.Envelope < hostapi.Write {
+				k.warn(fmt.Sprintf("plugin.%d.module", at[i]), "plugin %q answers the hook auth and cannot see the password: whom it accepts is authenticated "+
+					"with any; set auth_password = true in its grant, unless it only refuses", p.Name)
+			}
+		}
 	})
+	for i, l := range k.cfg.Listeners {
+		if l.Role == config.RoleSubmission && err == nil && !unknown && asked(k.cfg.Plugins, l) && !asked(answer, l) {
+			k.warn(fmt.Sprintf("listener.%d.role", i), "listener %q: nobody can authenticate, since no plugin that is asked there answers the hook auth: "+
+				"only clients in relay_networks may send mail", l.Name)
+		}
+	}
 	if err != nil {
 		k.fault("", "%s", oneLine(err))
 	}

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -44,10 +46,24 @@ func build(ctx context.Context, path string) ([]byte, error) {
 	return gobuild.Build(ctx, path)
 }
 
-// loadPlugins loads plugins as the server would, and closes them again. failed
-// is called with the index of each that cannot be loaded. Nothing of the data
-// directory is touched.
-func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, failed func(i int, err error)) error {
+// compiledDir is where commands that run beside a server, or without one, keep
+// compiled code: an interpreter takes seconds to compile. Empty: nowhere.
+func compiledDir() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	dir := filepath.Join(cache, "wasmta", "compiled")
+	if os.MkdirAll(dir, 0o700) != nil {
+		return ""
+	}
+	return dir
+}
+
+// loadPlugins loads plugins as the server would, and closes them again. loaded
+// is called with the index of each, and the hooks that it answers or why it
+// cannot be loaded. Nothing of the data directory is touched.
+func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, loaded func(i int, hooks []string, err error)) error {
 	quiet := event.NewLog(slog.DiscardHandler)
 	gifts, err := newSupplies(cfg, "", quiet)
 	if err != nil {
@@ -58,15 +74,18 @@ func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, 
 	if _, err := gifts.apply(&quietly); err != nil {
 		return errors.Join(err, gifts.close())
 	}
-	e, err := engine.New(engine.Options{Version: version(), Services: gifts.services})
+	e, err := engine.New(engine.Options{Version: version(), CacheDir: compiledDir(), Services: gifts.services})
 	if err != nil {
 		return errors.Join(err, gifts.close())
 	}
 	for i, spec := range specs {
 		m := newManager(e, nil)
-		if err := m.Apply(ctx, []hostapi.Spec{spec}); err != nil {
-			failed(i, err)
+		err := m.Apply(ctx, []hostapi.Spec{spec})
+		var hooks []string
+		for _, s := range m.List() {
+			hooks = append(hooks, s.Hooks...)
 		}
+		loaded(i, hooks, err)
 		m.Close(true)
 	}
 	return errors.Join(e.Close(), gifts.close())

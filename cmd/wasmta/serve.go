@@ -118,9 +118,16 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 		return exit{exUnavailable, err}
 	}
 	ctx, stop := context.WithCancel(e.ctx)
-	defer stop()
+	ticked := make(chan struct{})
+	defer func() { // no call may run while what plugins are given is closed
+		stop()
+		<-ticked
+	}()
 	go plugins.Watch(ctx)
-	go plugins.Tick(ctx)
+	go func() {
+		plugins.Tick(ctx)
+		close(ticked)
+	}()
 	go gifts.tables.Watch(ctx)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

@@ -68,6 +68,15 @@ func (l Log) Authenticated(c *mail.Client, by string) {
 	l.emit(slog.LevelDebug, "smtpd", "", "authenticated", append(attrs, slog.String("plugin", by))...)
 }
 
+// identity quotes a name that a client made up where it could be taken for more
+// of the line: for another key, or another client's address.
+func identity(name string) string {
+	if strings.ContainsAny(name, " ,;=:\"\\[]()<>") {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
 // AuthFailed: a SASL exchange failed. The line is Postfix's, so that what
 // watches its log for guessers finds them here. user is empty if the exchange
 // did not come so far; by is the plugin that decided, if one did.
@@ -78,7 +87,7 @@ func (l Log) AuthFailed(c *mail.Client, mechanism, user, reason, by string) {
 	add := func(key, value string) {
 		if value != "" {
 			keys = append(keys, slog.String(key, value))
-			text += ", " + key + "=" + value
+			text += ", " + key + "=" + identity(value)
 		}
 	}
 	add("sasl_username", user)

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -544,18 +545,23 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 // lazyBody is the body as plugins see it, opened when the first looks.
 type lazyBody struct {
 	open func() (queue.Body, error)
+	mu   sync.Mutex // a plugin may read while it sends the body elsewhere
 	body queue.Body
 }
 
 func (b *lazyBody) ReadAt(p []byte, off int64) (int, error) {
-	if b.body == nil {
+	b.mu.Lock()
+	body := b.body
+	if body == nil {
 		var err error
-		if b.body, err = b.open(); err != nil {
-			b.body = nil
+		if body, err = b.open(); err != nil {
+			b.mu.Unlock()
 			return 0, err
 		}
+		b.body = body
 	}
-	return b.body.ReadAt(p, off)
+	b.mu.Unlock()
+	return body.ReadAt(p, off)
 }
 
 func (b *lazyBody) close() {

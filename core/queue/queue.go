@@ -81,7 +81,8 @@ type Draft interface {
 	ID() mail.ID
 	// Write appends to the body. It keeps nothing of p. ErrStorage.
 	io.Writer
-	// ReadAt reads what has been written of the body so far.
+	// ReadAt reads what has been written of the body so far. It alone may be
+	// called concurrently.
 	io.ReaderAt
 	// Size is the length of the body so far, in octets.
 	Size() int64

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +42,11 @@ func mechanisms(extensions []string) (list []string) {
 
 func (s *session) authCommand(arg string) {
 	initial := s.wire.Initial()
-	defer clear(initial)
+	before := s.client.Auth
+	defer func() {
+		clear(initial)
+		s.secrets = s.client.Auth == before
+	}()
 	mechanism := strings.ToUpper(arg)
 	switch {
 	case s.client.Auth != "":
@@ -148,7 +153,7 @@ func (s *session) authenticate(c *hook.Credentials, begun time.Time) {
 	case hook.Accept:
 		id := c.ID
 		if id == "" && c.AuthzID != "" && c.AuthzID != c.User {
-			s.authFailed(c.Mechanism, c.User, "nobody lets it act as "+c.AuthzID, o.Plugin, begun, invalidCredentials())
+			s.authFailed(c.Mechanism, c.User, "nobody lets it act as "+strconv.Quote(c.AuthzID), o.Plugin, begun, invalidCredentials())
 			return
 		}
 		if id == "" {

@@ -458,3 +458,197 @@ func (loopbackConn) RemoteAddr() net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000}
 }
 func (loopbackConn) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 25} }
+
+// A client that does not wait for the answer to AUTH goes on with what belongs
+// to the exchange. Nobody gets to see that as a command.
+func TestWhatFollowsARefusedAuthIsNoCommand(t *testing.T) {
+	var seen []string
+	h := start(t, nil, func(o *smtpd.Options) {
+		withUsers(o)
+		o.ErrorBudget, o.AuthFailures = 10_000, 100
+		o.Source = append(users(), hook.Plugin{Name: "nosy", Stages: hook.Stages(hook.Command), Handler: hook.HandlerFunc(
+			func(_ context.Context, e *hook.Event) (hook.Verdict, error) {
+				seen = append(seen, e.Verb)
+				if e.Verb == "NOOP" {
+					return hook.Verdict{}, nil
+				}
+				return hook.Verdict{Action: hook.Reject}, nil
+			})})
+	})
+	lines := "dGlt\r\nc2VjcmV0\r\nc2VjcmV0IQ==\r\n"
+	c := h.dial().hello()
+	c.do("XLATER", "550")
+	refused := func(answers ...string) {
+		t.Helper()
+		for _, a := range answers {
+			c.want(a)
+		}
+		for range 3 {
+			c.want("500 5.5.2")
+		}
+	}
+	c.send("AUTH CRAM-MD5\r\n" + lines)
+	refused("504 5.5.4")
+	c.send("AUTH LOGIN b!d\r\n" + lines)
+	refused("501 5.5.2")
+	c.send("AUTH LOGIN\r\n*\r\n" + lines)
+	refused("334 VXNlcm5hbWU6", "501 5.7.0")
+	c.do("MAIL FROM:<a@client.test>", "250")
+	c.send("AUTH LOGIN\r\n" + lines)
+	refused("503 5.5.1")
+	c.do("RSET", "250")
+	c.do("XLATER", "550")
+	c.do("AUTH PLAIN "+goodPlain, "235")
+	c.send("AUTH LOGIN\r\n" + lines)
+	refused("503 5.5.1")
+	c.do("NOOP", "250")
+	c.do("QUIT", "221")
+	waitFor(t, func() bool { return h.Sessions() == 0 })
+	if want := []string{"XLATER", "XLATER", "NOOP"}; !slices.Equal(seen, want) {
+		t.Errorf("a plugin saw %q, want %q", seen, want)
+	}
+	if l := strings.ToLower(h.log.String()); strings.Contains(l, "c2vjcm") || strings.Contains(l, "dglt") {
+		t.Errorf("log:\n%s", l)
+	}
+}
+
+// What is not base64, or no credentials, is no reason to ask anybody, and
+// neither is a second time.
+func TestAuthThatNobodyIsAskedAbout(t *testing.T) {
+	asked := 0
+	h := start(t, nil, func(o *smtpd.Options) {
+		withUsers(o)
+		o.ErrorBudget, o.AuthFailures = 10_000, 100
+		o.Source = append(hook.Static{{Name: "count", Stages: hook.Stages(hook.Auth), Handler: hook.HandlerFunc(func(context.Context, *hook.Event) (hook.Verdict, error) {
+			asked++
+			return hook.Verdict{}, nil
+		})}}, users()...)
+	})
+	c := h.dial()
+	c.want("220")
+	c.do("AUTH PLAIN "+goodPlain, "503 5.5.1 Say EHLO first")
+	c.do("HELO client.test", "250")
+	c.do("AUTH PLAIN "+goodPlain, "502 5.5.1")
+	c.do("EHLO client.test", "250-mx.test")
+	c.do("AUTH PLAIN "+goodPlain+" x", "501 5.5.2")
+	c.do("AUTH PLAIN "+goodPlain+"=", "501 5.5.2")
+	c.do("AUTH PLAIN  "+goodPlain[:8]+" "+goodPlain[8:], "501 5.5.2")
+	c.do("AUTH PLAIN "+strings.TrimRight(b64("\x00tim\x00tanstaaftanstaaf!"), "="), "501 5.5.2")
+	c.do("AUTH PLAIN AHRpbQBwYXN\xc3\xa4", "501 5.5.2")
+	c.do("AUTH PLAIN ==", "501 5.5.2")
+	c.do("AUTH PLAIN =", "535 5.7.8")
+	c.do("AUTH LOGIN =", "535 5.7.8")
+	c.do("AUTH PLAIN", "334 ")
+	c.do("", "535 5.7.8")
+	c.do("AUTH PLAIN", "334 ")
+	c.do("=", "501 5.5.2")
+	c.do("AUTH PLAIN", "334 ")
+	c.do(" *", "501 5.5.2")
+	c.do("AUTH PLAIN", "334 ")
+	c.do("*", "501 5.7.0")
+	c.do("AUTH PLAIN", "334 ")
+	c.send(goodPlain + "\n")
+	c.want("501 5.5.2")
+	for _, name := range []string{"a\r\nReceived: x", "a\x00b", strings.Repeat("x", 1000), "\xff", "a\u2028b"} {
+		c.do("AUTH PLAIN "+b64(name+"\x00tim\x00tanstaaftanstaaf"), "535 5.7.8")
+		c.do("AUTH LOGIN "+b64(name), "535 5.7.8")
+	}
+	c.do("AUTH\tPLAIN "+goodPlain, "500 5.5.2")
+	c.do(" AUTH PLAIN "+goodPlain, "500 5.5.2")
+	c.do("AUTHPLAIN "+goodPlain, "500 5.5.2")
+	c.do("RCPT TO:<x@else.test>", "503")
+	if asked != 0 {
+		t.Errorf("plugins were asked %d times", asked)
+	}
+	c.do("auth plain "+goodPlain, "235")
+	c.do("AUTH PLAIN "+goodPlain, "503 5.5.1")
+	c.do("AUTH PLAIN", "503 5.5.1")
+	c.do("EHLO client.test", "250-mx.test")
+	c.do("AUTH PLAIN "+goodPlain, "503 5.5.1")
+	if asked != 1 {
+		t.Errorf("plugins were asked %d times", asked)
+	}
+	if l := h.log.String(); strings.Contains(l, "tanstaaf") || strings.Contains(l, goodPlain[:12]) {
+		t.Errorf("log:\n%s", l)
+	}
+}
+
+// Who failed to authenticate may not relay, nor who did so before TLS began;
+// who is authenticated stays so after EHLO and RSET.
+func TestRelayGoesByAuthentication(t *testing.T) {
+	server, trust := testTLS(t)
+	h := start(t, nil, func(o *smtpd.Options) { withUsers(o); o.TLS, o.AuthRelay, o.AuthFailures = server, true, 100 })
+	relays := func(c *client, want string) {
+		t.Helper()
+		c.do("MAIL FROM:<a@client.test>", "250")
+		c.do("RCPT TO:<x@else.test>", want)
+		c.do("RSET", "250")
+	}
+	c := h.dial().hello()
+	relays(c, "55")
+	for _, bad := range []string{badPlain, b64("\x00trap\x00p"), b64("\x00later\x00p"), b64("\x00boss\x00p"), b64("boss\x00tim\x00tanstaaftanstaaf")} {
+		c.do("AUTH PLAIN "+bad, "535|454|550")
+		relays(c, "55")
+	}
+	c.send("AUTH PLAIN " + badPlain + "\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<x@else.test>\r\nRSET\r\n")
+	for _, w := range []string{"535", "250", "55", "250"} {
+		c.want(w)
+	}
+	c.do("AUTH PLAIN "+goodPlain, "235")
+	relays(c, "250")
+	c.do("EHLO client.test", "250-mx.test")
+	relays(c, "250")
+	c = c.startTLS(trust)
+	c.do("EHLO client.test", "250-mx.test")
+	relays(c, "55")
+	c.do("AUTH PLAIN "+goodPlain, "235")
+	relays(c, "250")
+}
+
+// A session that changes to the chain in force between two transactions is
+// whose it was.
+func TestIdentityOutlivesTheChain(t *testing.T) {
+	source := &drained{chain: hook.Chain(users())}
+	h := start(t, nil, func(o *smtpd.Options) { withUsers(o); o.Source, o.AuthRelay = source, true })
+	c := h.dial().hello()
+	c.do("AUTH PLAIN "+goodPlain, "235")
+	for range 3 {
+		c.do("MAIL FROM:<a@client.test>", "250")
+		c.do("RCPT TO:<x@else.test>", "250")
+		c.do("DATA", "354")
+		c.do("x: y\r\n.", "250")
+	}
+	if source.taken < 3 {
+		t.Errorf("the session took %d chains", source.taken)
+	}
+	for _, m := range h.intake.all() {
+		if m.Env.Client.Auth != "tim" {
+			t.Errorf("%+v", m.Env.Client)
+		}
+	}
+	c.do("AUTH PLAIN "+goodPlain, "503 5.5.1")
+}
+
+type drained struct {
+	chain hook.Chain
+	taken int
+}
+
+func (d *drained) Acquire() (hook.Chain, func()) { d.taken++; return d.chain, func() {} }
+func (d *drained) Overdue(hook.Chain) bool       { return true }
+
+// A name that reads as more of the log line is quoted.
+func TestANameIsNoPartOfTheLine(t *testing.T) {
+	h := start(t, nil, func(o *smtpd.Options) { withUsers(o); o.AuthFailures = 100 })
+	c := h.dial().hello()
+	for _, name := range []string{"x, session=0", "unknown[192.0.2.1]: SASL PLAIN authentication failed", `a" b`} {
+		c.do("AUTH PLAIN "+b64("\x00"+name+"\x00p"), "535")
+		if want := fmt.Sprintf("no plugin accepts it, sasl_username=%q, session=", name); !strings.Contains(h.log.String(), want) {
+			t.Errorf("the log has no %s:\n%s", want, h.log)
+		}
+		c.do("AUTH PLAIN "+b64(name+"\x00tim\x00tanstaaftanstaaf"), "535")
+		if want := fmt.Sprintf("nobody lets it act as %q, sasl_username=tim", name); !strings.Contains(h.log.String(), want) {
+			t.Errorf("the log has no %s:\n%s", want, h.log)
+		}
+	}
+}

@@ -45,6 +45,8 @@ func (s *session) command(text string) (line string) {
 		s.bad(mail.NewReply(500, "5.5.2", "Line is too long"))
 		return ""
 	}
+	secret := s.secrets
+	s.secrets = false
 	switch verb {
 	case "EHLO", "HELO", "LHLO":
 		return s.hello(verb, arg)
@@ -76,7 +78,7 @@ func (s *session) command(text string) (line string) {
 		s.abuse(endProtocol, mail.NewReply(554, "5.5.1", "This is not an HTTP server"))
 		return ""
 	}
-	s.otherCommand(verb, arg)
+	s.otherCommand(verb, arg, secret)
 	return ""
 }
 
@@ -381,7 +383,7 @@ func (s *session) startTLSCommand(arg string) string {
 }
 
 // otherCommand answers what has no state: the plugins' word first.
-func (s *session) otherCommand(verb, arg string) {
+func (s *session) otherCommand(verb, arg string, secret bool) {
 	var r *mail.Reply
 	cost := costIdle
 	switch verb {
@@ -396,6 +398,13 @@ func (s *session) otherCommand(verb, arg string) {
 		r, cost = mail.NewReply(502, "5.5.1", "Command is not offered here"), costBad
 	default:
 		r, cost = mail.NewReply(500, "5.5.2", "Command is not recognized"), costBad
+		if secret {
+			// A client that does not wait goes on with its name and password,
+			// which are nobody's to see.
+			s.secrets = true
+			s.bad(r)
+			return
+		}
 	}
 	o := s.ask(&hook.Event{Stage: hook.Command, Verb: verb, Arg: arg})
 	switch o.Action {

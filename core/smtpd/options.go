@@ -32,7 +32,8 @@ type Draft interface {
 	ID() mail.ID
 	// Write appends octets of the body, in order.
 	io.Writer
-	// ReadAt reads octets of the body that were written.
+	// ReadAt reads octets of the body that were written. It alone may be called
+	// concurrently.
 	io.ReaderAt
 	// Size is the length of the body so far, in octets.
 	Size() int64

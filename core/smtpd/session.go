@@ -74,6 +74,7 @@ type session struct {
 	mechs    []string  // SASL mechanisms in the reply to EHLO
 	guesses  int       // attempts to authenticate that failed
 	broken   bool      // a plugin failed in the question that is being asked
+	secrets  bool      // AUTH came to nothing: lines that are no command may be what belonged to it
 	greeted  bool      // HELO, EHLO or LHLO was accepted
 	budget   int
 	messages int

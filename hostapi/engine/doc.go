@@ -26,5 +26,6 @@
 // On Linux instances share the pages of the image that they begin as, and the
 // kernel copies what they write to. Each takes one of the mappings that a
 // process may have (65,530, sysctl vm.max_map_count), or two when its memory
-// grew; without a mapping, and elsewhere, it has a copy of all of it.
+// grew. Together they take half of them, for without any Go ends the process;
+// further instances, and all of them elsewhere, have a copy of all of it.
 package engine

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"strconv"
@@ -176,11 +178,29 @@ func openCache(dir string) (wazero.CompilationCache, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory for compiled plugins: %w", err)
 	}
+	prune(dir)
 	c, err := wazero.NewCompilationCacheWithDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("directory %q for compiled plugins: %w", dir, err)
 	}
 	return c, nil
+}
+
+// cacheTime is how long compiled code is kept: it grows by some megabytes with
+// each new version of a plugin, and what is in use is compiled again in time.
+const cacheTime = 30 * 24 * time.Hour
+
+// prune removes what was compiled long ago. What cannot be removed stays.
+func prune(dir string) {
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil
+		}
+		if i, err := d.Info(); err == nil && time.Since(i.ModTime()) > cacheTime {
+			_ = os.Remove(path)
+		}
+		return nil
+	})
 }
 
 // compile compiles rewritten code, one module at a time and on one core: mail

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 
 	"github.com/tetratelabs/wazero"
@@ -145,7 +146,7 @@ func abort(i *instance, m api.Memory, p []uint64) {
 		if ptr < 4 || !ok {
 			return ""
 		}
-		b, ok := m.Read(ptr, min(n, 400)&^1)
+		b, ok := m.Read(ptr, min(n, 400+2*hostapi.MaxPassword)&^1)
 		if !ok {
 			return ""
 		}
@@ -153,7 +154,8 @@ func abort(i *instance, m api.Memory, p []uint64) {
 		for ; len(b) >= 2; b = b[2:] {
 			units = append(units, binary.LittleEndian.Uint16(b))
 		}
-		return string(utf16.Decode(units))
+		text := i.call.WithoutPassword([]byte(string(utf16.Decode(units))))
+		return strings.ToValidUTF8(string(text[:min(len(text), 200)]), "")
 	}
 	i.call.Count("abort")
 	text := fmt.Sprintf("abort: %s at %s:%d:%d", str(uint32(p[0])), str(uint32(p[1])), uint32(p[2]), uint32(p[3]))

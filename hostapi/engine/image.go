@@ -70,8 +70,9 @@ func (m *image) buffer() *[]byte {
 // resume makes a new instance of the image: its memory, which began as a copy,
 // gets its size, and the globals their values.
 func (m *image) resume(p *Plugin, mod api.Module) ([]api.MutableGlobal, error) {
-	if missing := len(m.memory) - int(mod.Memory().Size()); missing > 0 {
-		if _, ok := mod.Memory().Grow(uint32(missing / pageSize)); !ok {
+	pages, _ := mod.Memory().Grow(0) // Size is 0 for 4 GiB
+	if missing := len(m.memory)/pageSize - int(pages); missing > 0 {
+		if _, ok := mod.Memory().Grow(uint32(missing)); !ok {
 			return nil, fmt.Errorf("its memory cannot grow to the %d KiB of its image", len(m.memory)>>10)
 		}
 	}

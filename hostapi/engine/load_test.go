@@ -270,3 +270,25 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatWasCompiledLongAgoIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	load(t, newEngine(t, engine.Options{CacheDir: dir}), hostapi.Spec{}, smallGuest())
+	kept, _ := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if len(kept) == 0 {
+		t.Fatal("nothing is kept")
+	}
+	old := filepath.Join(filepath.Dir(kept[0]), "old")
+	if err := os.WriteFile(old, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-31 * 24 * time.Hour)
+	if err := os.Chtimes(old, long, long); err != nil {
+		t.Fatal(err)
+	}
+	newEngine(t, engine.Options{CacheDir: dir})
+	after, _ := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if !slices.Equal(after, kept) {
+		t.Errorf("kept are %q, want %q", after, kept)
+	}
+}

@@ -114,7 +114,7 @@ func (l *linear) begin() {
 			l.mapped, l.buf = m, m
 			return
 		}
-		// The process has as many mappings as it may, or no address space.
+		// Instances have as many mappings as they may, or there is no room.
 	}
 	l.pooled = l.image.buffer()
 	l.buf = *l.pooled
@@ -199,7 +199,11 @@ func (l *linear) recycle() {
 		l.pooled = nil
 	}
 	if l.mapped != nil {
-		detach(l.mapped)
+		n := int64(1)
+		if len(l.mapped) > len(l.image.memory) {
+			n = 2 // it was extended
+		}
+		l.image.frozen.pager.detach(l.mapped, n)
 		l.mapped = nil
 	}
 }

@@ -1,11 +1,16 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -40,11 +45,33 @@ import (
 // it reads the entries, and the instance belongs to nobody else meanwhile.
 // newPager tries all that before anything relies on it.
 type pager struct {
-	pagemap int
-	page    int // octets of a page of this machine
-	// mmap can be replaced by tests: a process has 65,530 mappings by default.
-	mmap    func(fd int, size int64, flags int) (unsafe.Pointer, error)
-	entries sync.Pool // of *[pagemapChunk]uint64
+	pagemap *os.File // a number might be another file's after close
+	page    int      // octets of a page of this machine
+	// mmap can be replaced by tests.
+	mmap     func(fd int, size int64, flags int) (unsafe.Pointer, error)
+	entries  sync.Pool // of *[pagemapChunk]uint64
+	mappings atomic.Int64
+	most     int64 // mappings of instances
+	strict   bool  // the kernel counts what is reserved as used
+}
+
+// maxMappings is how many mappings a process may have where the kernel does not
+// tell.
+const maxMappings = 65530
+
+var errMappings = errors.New("instances have as many mappings as they may")
+
+// sysctl reads a number of the kernel's configuration.
+func sysctl(name string, otherwise int64) int64 {
+	b, err := os.ReadFile("/proc/sys/" + name)
+	if err != nil {
+		return otherwise
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return otherwise
+	}
+	return n
 }
 
 // pagemapChunk is how many pages are looked at in one read.
@@ -59,23 +86,25 @@ const (
 // newPager opens and tries the page map. The error says why instances cannot
 // share pages here.
 func newPager() (*pager, error) {
-	g := &pager{page: os.Getpagesize(), mmap: mmapPrivate}
+	// Half of the mappings: without one for its own heap or for a thread, Go's
+	// runtime ends the process.
+	g := &pager{page: os.Getpagesize(), mmap: mmapPrivate, most: sysctl("vm/max_map_count", maxMappings) / 2,
+		strict: sysctl("vm/overcommit_memory", 0) == 2}
 	g.entries.New = func() any { return new([pagemapChunk]uint64) }
 	if bits.UintSize < 64 || pageSize%g.page != 0 {
 		return nil, fmt.Errorf("not with pages of %d octets and addresses of %d bits", g.page, bits.UintSize)
 	}
-	fd, err := unix.Open("/proc/self/pagemap", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("opening /proc/self/pagemap: %w", err)
+	var err error
+	if g.pagemap, err = os.Open("/proc/self/pagemap"); err != nil {
+		return nil, err
 	}
-	g.pagemap = fd
 	if err := g.try(); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
 	return g, nil
 }
 
-func (g *pager) close() error { return unix.Close(g.pagemap) }
+func (g *pager) close() error { return g.pagemap.Close() }
 
 // try compares what the page map shows with what was done.
 func (g *pager) try() error {
@@ -93,7 +122,7 @@ func (g *pager) try() error {
 	if err != nil {
 		return err
 	}
-	defer detach(m)
+	defer g.detach(m, 1)
 	var sum byte
 	for k := range n {
 		switch page := m[k*pageSize:]; k % 4 {
@@ -163,7 +192,7 @@ func (g *pager) freeze(b []byte) (f *frozen, err error) {
 
 // close forgets the file. Instances that are mapped keep their pages.
 func (f *frozen) close() {
-	detach(f.content)
+	unmap(f.content)
 	f.content = nil
 	unix.Close(f.fd)
 }
@@ -175,8 +204,13 @@ func mmapPrivate(fd int, size int64, flags int) (unsafe.Pointer, error) {
 // attach maps the image for one instance: one mapping of the process.
 func (f *frozen) attach() ([]byte, error) {
 	n := len(f.content)
+	if f.pager.mappings.Add(1) > f.pager.most {
+		f.pager.mappings.Add(-1)
+		return nil, errMappings
+	}
 	p, err := f.pager.mmap(f.fd, int64(n), 0)
 	if err != nil {
+		f.pager.mappings.Add(-1)
 		return nil, err
 	}
 	return unsafe.Slice((*byte)(p), n), nil
@@ -185,18 +219,30 @@ func (f *frozen) attach() ([]byte, error) {
 // extend moves mapped to a place where zeros follow up to limit, as a second
 // mapping. On an error mapped is as it was. Slices of the old place are no
 // longer valid.
-func (g *pager) extend(mapped []byte, limit int64) ([]byte, error) {
+func (g *pager) extend(mapped []byte, limit int64) (region []byte, err error) {
+	if g.strict {
+		return nil, errors.New("the kernel takes what is reserved for used (vm.overcommit_memory = 2)")
+	}
+	if g.mappings.Add(1) > g.most {
+		g.mappings.Add(-1)
+		return nil, errMappings
+	}
+	defer func() {
+		if err != nil {
+			g.mappings.Add(-1)
+		}
+	}()
 	p, err := g.mmap(-1, limit, unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, err
 	}
-	region := unsafe.Slice((*byte)(p), limit)
+	region = unsafe.Slice((*byte)(p), limit)
 	// A huge page for a first write here would be 2 MiB that nobody counts.
 	// Kernels without them refuse, and need no telling.
 	_ = unix.Madvise(region, unix.MADV_NOHUGEPAGE)
 	n := uintptr(len(mapped))
 	if _, err := unix.MremapPtr(unsafe.Pointer(&mapped[0]), n, p, n, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED); err != nil {
-		detach(region)
+		unmap(region)
 		return nil, err
 	}
 	return region, nil
@@ -206,10 +252,16 @@ func (g *pager) extend(mapped []byte, limit int64) ([]byte, error) {
 // its pages back.
 func discard(tail []byte) error { return unix.Madvise(tail, unix.MADV_DONTNEED) }
 
-// detach unmaps. Whoever still reads or writes there ends the process, so it is
-// called for an instance only when it is closed, by the goroutine that called
-// it; host functions keep no view of guest memory beyond their return.
-func detach(mapped []byte) {
+// detach unmaps so many mappings. Whoever still reads or writes there ends the
+// process, so it is called for an instance only when it is closed, by the
+// goroutine that called it; host functions keep no view of guest memory beyond
+// their return.
+func (g *pager) detach(mapped []byte, mappings int64) {
+	unmap(mapped)
+	g.mappings.Add(-mappings)
+}
+
+func unmap(mapped []byte) {
 	if len(mapped) > 0 {
 		unix.MunmapPtr(unsafe.Pointer(&mapped[0]), uintptr(len(mapped)))
 	}
@@ -225,12 +277,8 @@ func (g *pager) restore(mapped, content []byte) (private int, err error) {
 	for done, total := 0, len(content)/g.page; done < total; {
 		chunk := entries[:min(pagemapChunk, total-done)]
 		b := unsafe.Slice((*byte)(unsafe.Pointer(&chunk[0])), 8*len(chunk))
-		n, err := unix.Pread(g.pagemap, b, int64(base/uintptr(g.page)+uintptr(done))*8)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n != len(b) {
-			return private, fmt.Errorf("reading /proc/self/pagemap: %d of %d octets, %w", n, len(b), err)
+		if n, err := g.pagemap.ReadAt(b, int64(base/uintptr(g.page)+uintptr(done))*8); n != len(b) {
+			return private, fmt.Errorf("reading /proc/self/pagemap: %d of %d octets: %w", n, len(b), cmp.Or(err, io.ErrUnexpectedEOF))
 		}
 		for k := 0; k < len(chunk); {
 			first := k

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -96,7 +97,7 @@ func TestRestoreMissesNoPage(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			defer func() { detach(m) }()
+			defer func() { g.detach(m, 1) }()
 			total := len(m) / g.page
 			for round := range rounds {
 				page := func() []byte { k := r.IntN(total) * g.page; return m[k : k+g.page] }
@@ -162,7 +163,7 @@ func TestRestoreMissesNoPage(t *testing.T) {
 					return
 				}
 				if round%7 == 6 {
-					detach(m)
+					g.detach(m, 1)
 					if m, err = f.attach(); err != nil {
 						t.Error(err)
 						m = nil
@@ -179,6 +180,7 @@ func TestRestoreMissesNoPage(t *testing.T) {
 // and is restored as any other.
 func TestExtendedMappings(t *testing.T) {
 	g := testPager(t)
+	g.strict = false
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
 		f := testImage(t, g, r, 4)
@@ -217,7 +219,10 @@ func TestExtendedMappings(t *testing.T) {
 				t.Fatal("the memory is not the image")
 			}
 		}
-		detach(m)
+		g.detach(m, 2)
+	}
+	if n := g.mappings.Load(); n != 0 {
+		t.Errorf("%d mappings are still counted", n)
 	}
 }
 
@@ -302,5 +307,223 @@ func TestNoMoreMappings(t *testing.T) {
 			}
 			defer i.Close()
 		}
+	}
+}
+
+// counter is a guest whose hook rcpt grows its memory by a page, and rejects
+// with 501 + how often it was called; at mail it writes everywhere and traps.
+func counter() []byte {
+	m := wb.New()
+	m.Func("mta1_on_rcpt", wb.None, wb.I32, wb.None, wb.I32Const(1)+wb.MemoryGrow+wb.Drop+
+		wb.I32Const(8)+wb.I32Const(8)+wb.I32Load(0)+wb.I32Const(1)+wb.I32Add+wb.I32Store(0)+
+		wb.I32Const(500)+wb.I32Const(8)+wb.I32Load(0)+wb.I32Add+wb.I32Const(16)+wb.I32Shl+wb.I32Const(2)+wb.I32Or)
+	m.Func("mta1_on_mail", wb.None, wb.I32, wb.None, wb.I32Const(2)+wb.MemoryGrow+wb.Drop+
+		wb.I32Const(0)+wb.I32Const(0x55)+wb.I32Const(3*pageSize)+wb.MemoryFill+wb.Unreachable)
+	m.Func("mta1_init", wb.None, wb.I32, wb.None, wb.I32Const(0))
+	m.Memory(1, 8)
+	return m.Bytes()
+}
+
+// shared is an engine whose instances share the pages of any image.
+func shared(t *testing.T) *Engine {
+	t.Helper()
+	e, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	if e.pager == nil {
+		t.Skip("pages cannot be shared here")
+	}
+	e.shareFrom = 1
+	return e
+}
+
+func loadCounter(t *testing.T, e *Engine) *Plugin {
+	t.Helper()
+	p, err := e.Load(t.Context(), hostapi.Spec{Name: "p"}, counter())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// session opens an instance, compares it with the image, calls it at rcpt, and
+// at mail if it shall fail.
+func session(t *testing.T, p *Plugin, fails bool) {
+	t.Helper()
+	i, err := p.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	if d := Differs(i); d != "" {
+		t.Fatal(d)
+	}
+	e := &hook.Event{Stage: hook.Rcpt, Session: &hook.Session{}, Tx: &hook.Transaction{}}
+	for n := range 2 {
+		if v, err := i.Handle(t.Context(), e); err != nil || v.Reply == nil || v.Reply.Code != 501+n {
+			t.Fatalf("call %d: %+v, %v", n, v, err)
+		}
+	}
+	if e.Stage = hook.Mail; fails {
+		if _, err := i.Handle(t.Context(), e); err == nil {
+			t.Fatal("the guest did not trap")
+		}
+	}
+}
+
+// entries are the open files and the mappings of memory of this process.
+func entries(t *testing.T) (files, mappings int) {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, f := range list {
+		if name, _ := os.Readlink("/proc/self/fd/" + f.Name()); strings.HasPrefix(name, "/memfd:wasmta-image") {
+			files++
+		}
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Skip(err)
+	}
+	return files, strings.Count(string(maps), "/memfd:wasmta-image")
+}
+
+// TestNothingIsLeftOfAGeneration: no file, no mapping and no memory that is
+// counted, also of instances that grew, failed, or outlived their generation.
+func TestNothingIsLeftOfAGeneration(t *testing.T) {
+	e := shared(t)
+	files, mappings := entries(t)
+	held := e.pager.mappings.Load()
+	for n := range 50 {
+		p := loadCounter(t, e)
+		last, err := p.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k := range 6 {
+			session(t, p, k%3 == n%3)
+		}
+		p.Close()
+		if _, m := entries(t); m < mappings+2 {
+			t.Fatalf("%d mappings while an instance is open", m-mappings)
+		}
+		last.Close()
+		<-p.Done()
+		if f, m := entries(t); f != files || m != mappings {
+			t.Fatalf("generation %d leaves %d files and %d mappings", n, f-files, m-mappings)
+		}
+		if n, m := e.MemoryInUse(), e.pager.mappings.Load(); n != 0 || m != held {
+			t.Fatalf("%d octets and %d mappings are still counted", n, m-held)
+		}
+	}
+}
+
+// TestInstancesLeaveMappingsForOthers: Go needs some for its heap and its
+// threads, and ends the process if it gets none.
+func TestInstancesLeaveMappingsForOthers(t *testing.T) {
+	e := shared(t)
+	if most := sysctl("vm/max_map_count", maxMappings) / 2; e.pager.most != most {
+		t.Errorf("instances may have %d mappings, not %d", e.pager.most, most)
+	}
+	p := loadCounter(t, e)
+	for most := range int64(7) {
+		e.reclaim()
+		e.pager.most = most
+		var open []hook.Instance
+		for n := range 5 {
+			i, err := p.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if open = append(open, i); Shares(i) != (int64(n) < most) {
+				t.Errorf("of %d mappings: instance %d has one: %v", most, n, Shares(i))
+			}
+		}
+		for _, i := range open {
+			v, err := i.Handle(t.Context(), &hook.Event{Stage: hook.Rcpt, Session: &hook.Session{}, Tx: &hook.Transaction{}})
+			if err != nil || v.Reply == nil || v.Reply.Code != 501 {
+				t.Fatalf("%+v, %v", v, err)
+			}
+		}
+		if n := e.pager.mappings.Load(); n > most {
+			t.Errorf("%d mappings, of %d", n, most)
+		}
+		for _, i := range open {
+			i.Close()
+		}
+		for range 6 {
+			session(t, p, false)
+		}
+	}
+	p.Close()
+	<-p.Done()
+	if n, m := e.MemoryInUse(), e.pager.mappings.Load(); n != 0 || m != 0 {
+		t.Errorf("%d octets and %d mappings are still counted", n, m)
+	}
+}
+
+// TestWithoutReserving: where the kernel takes what is reserved for used, memory
+// that grows does not reserve what it might grow to.
+func TestWithoutReserving(t *testing.T) {
+	e := shared(t)
+	e.pager.strict = true
+	p := loadCounter(t, e)
+	defer p.Close()
+	for range 10 {
+		session(t, p, false)
+	}
+}
+
+// TestThePageMapEnds: what cannot be read is not taken for clean. The number of
+// the file that was closed belongs to one that reads as zeros, which would mean
+// that no page was written.
+func TestThePageMapEnds(t *testing.T) {
+	e := shared(t)
+	p := loadCounter(t, e)
+	defer p.Close()
+	session(t, p, false)
+	number := int(e.pager.pagemap.Fd())
+	e.pager.pagemap.Close()
+	zero, err := unix.Open("/dev/zero", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer unix.Close(zero)
+	if zero != number {
+		t.Logf("the number %d was not used again", number)
+	}
+	for range 20 {
+		session(t, p, false)
+	}
+	e.pager = nil // it is closed
+}
+
+// TestNoMoreFiles: without a file for it an image is copied, and a plugin loads.
+func TestNoMoreFiles(t *testing.T) {
+	e := shared(t)
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Skip(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: was.Max}); err != nil {
+		t.Skip(err)
+	}
+	p, err := e.Load(t.Context(), hostapi.Spec{Name: "p"}, counter())
+	if rerr := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); rerr != nil {
+		t.Fatal(rerr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if p.image == nil || p.image.frozen != nil {
+		t.Error("the image is in a file")
+	}
+	for range 10 {
+		session(t, p, false)
 	}
 }

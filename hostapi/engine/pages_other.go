@@ -22,4 +22,4 @@ func (*pager) restore(_, _ []byte) (int, error)     { return 0, errNoPager }
 func (*frozen) attach() ([]byte, error)             { return nil, errNoPager }
 func (*frozen) close()                              {}
 func discard([]byte) error                          { return errNoPager }
-func detach([]byte)                                 {}
+func (*pager) detach([]byte, int64)                 {}

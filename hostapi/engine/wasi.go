@@ -232,7 +232,8 @@ func (i *instance) write(level int32, b []byte) {
 	}
 	for len(b) > 0 {
 		line, rest, end := bytes.Cut(b, []byte("\n"))
-		if room := abi.MaxLogLine - len(c.line); len(line) > room {
+		// A password at the end of a line that is cut is taken out whole.
+		if room := abi.MaxLogLine + hostapi.MaxPassword - len(c.line); len(line) > room {
 			line = line[:room]
 		}
 		c.line = append(c.line, line...)
@@ -249,7 +250,8 @@ func (i *instance) flush() {
 		return
 	}
 	if c.level == abi.LogWarn && c.first == "" {
-		c.first = string(c.line[:min(len(c.line), 200)])
+		first := i.call.WithoutPassword(c.line)
+		c.first = string(first[:min(len(first), 200)])
 	}
 	line := c.line
 	c.line = c.line[:0]

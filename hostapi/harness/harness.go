@@ -38,11 +38,13 @@ type Usage struct {
 	HostCalls int           `json:"host_calls"`
 }
 
-// New starts an engine. version is what plugins see as the server's.
-func New(version string) (*Harness, error) {
+// New starts an engine. version is what plugins see as the server's; cache is a
+// directory for compiled code, empty for none.
+func New(version, cache string) (*Harness, error) {
 	h := &Harness{usage: map[string]*Usage{}}
 	e, err := engine.New(engine.Options{
-		Version: version,
+		Version:  version,
+		CacheDir: cache,
 		Log: func(l hostapi.Line) {
 			if w := h.current(); w != nil {
 				w.said(l)

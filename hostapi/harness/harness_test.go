@@ -151,7 +151,7 @@ func play(t *testing.T, wasm []byte, text string) ([]harness.Played, []harness.U
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := harness.New("1.0")
+	h, err := harness.New("1.0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +313,7 @@ func TestMistakesInAScenarioAreNamed(t *testing.T) {
 }
 
 func TestTheScenarioMustHaveWhatIsGranted(t *testing.T) {
-	h, err := harness.New("1.0")
+	h, err := harness.New("1.0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -376,7 +376,7 @@ func fragile() []byte {
 }
 
 func TestFuzz(t *testing.T) {
-	h, err := harness.New("1.0")
+	h, err := harness.New("1.0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,7 +423,7 @@ func TestFuzz(t *testing.T) {
 }
 
 func TestFuzzEndsWithTheTime(t *testing.T) {
-	h, err := harness.New("1.0")
+	h, err := harness.New("1.0", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,6 +118,7 @@ func (d *draft) spill() error {
 		return err
 	}
 	d.chunks++
+	d.reader.size = int64(d.chunks) * chunkSize // not in ReadAt, which may be called concurrently
 	d.s.space.spend(len(d.buf), d.claim)
 	d.buf, d.claim = d.buf[:0], 0
 	return nil
@@ -134,8 +135,7 @@ func (d *draft) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, errOffset
 	}
-	written := int64(d.chunks) * chunkSize
-	d.reader.size = written
+	written := d.reader.size
 	if off < written {
 		n, err = d.reader.readAt(p, off)
 		if err != nil && err != io.EOF {

@@ -26,6 +26,7 @@ func testDraft(t *testing.T, f *fixture) {
 			t.Fatalf("size is %d after %d octets", d.Size(), n)
 		}
 		readAt(t, "draft", d, body)
+		together(t, d, body)
 		refs, err := d.Commit(ctx, envelope("a@example.org", "b@example.net"), testHeader, dueAt(start))
 		if err != nil {
 			t.Fatalf("commit of %d octets: %v", n, err)
@@ -41,6 +42,21 @@ func testDraft(t *testing.T, f *fixture) {
 		}
 	}
 	f.verify(f.h, "after all sizes")
+}
+
+// together reads a body twice at the same time, as a plugin does that looks at it while it sends it elsewhere.
+func together(t *testing.T, r io.ReaderAt, body []byte) {
+	t.Helper()
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			p := make([]byte, len(body))
+			if n, err := r.ReadAt(p, 0); !bytes.Equal(p[:n], body) {
+				t.Errorf("%d octets read together with another: %d, %v", len(body), n, err)
+			}
+		})
+	}
+	both.Wait()
 }
 
 // readAt reads around every border and beyond the end.

@@ -155,6 +155,8 @@ const answers = {
 	defer: (s) => s.defer(450, "4.2.0", "two\nlines"),
 	namespace: () => mta.defer(452),
 	accept: (s) => s.accept(),
+	long: (s) => s.reject(550, "5.7.1", "x".repeat(1e5)),
+	made: (s) => { s.defer(); return s.reject(554); },
 	promise: async (s) => { await null; await Promise.resolve(); return s.reject(553, "5.1.3", "late"); },
 };
 export function onRcpt(s) { return answers[s.rcpt.local](s); }
@@ -163,7 +165,7 @@ export function onRcpt(s) { return answers[s.rcpt.local](s); }
 		{"nothing", "continue"}, {"nil", "continue"}, {"number", "accept"}, {"reject", "reject"},
 		{"text", "reject 550 5.1.1 no such mailbox"}, {"free", "reject 551 5.7.1 elsewhere"},
 		{"defer", "defer " + mail.NewReply(450, "4.2.0", "two\nlines").String()}, {"namespace", "defer 452"}, {"accept", "accept"},
-		{"promise", "reject 553 5.1.3 late"},
+		{"long", "reject 550 5.7.1 xxx"}, {"made", "reject 554"}, {"promise", "reject 553 5.1.3 late"},
 	} {
 		if got := ask(t, k, c[0]); !strings.HasPrefix(got, c[1]) {
 			t.Errorf("%s: %q, want %q", c[0], got, c[1])
@@ -185,6 +187,19 @@ const does = {
 	pending: () => new Promise(() => {}),
 	denied: (s) => { s.headers.append("X-A", "b"); },
 	nested: () => deep(1e6),
+	jobs: () => { Promise.reject(1).catch(() => { throw 2; }); throw new Error("not lost"); },
+	lines: () => { throw new Error("one\r\ntwo"); },
+	getter: () => { throw Object.defineProperty(new Error("x"), "message", { get() { throw 1; } }); },
+	stack: () => { throw Object.defineProperty(new Error("seen"), "stack", { get() { throw 1; } }); },
+	object: () => { throw { toString() { throw 1; }, toJSON() { throw 2; } }; },
+	forgotten: (s) => { s.reject(550, "5.7.1", "no"); },
+	later: async (s) => { await null; s.defer(); },
+	code: (s) => s.reject(450, "4.7.1", "no"),
+	words: (s) => s.reject("no"),
+	enhanced: (s) => s.reject(550, "4.7.1", "no"),
+	short: (s) => s.defer(0, "4.7", "no"),
+	misspelt: (s) => { s.mailform = "a@example.com"; },
+	number: (s) => { s.sizeLimit = "10 MB"; },
 };
 export function onRcpt(s) {
 	return does[s.rcpt.local](s);
@@ -197,6 +212,14 @@ export function onRcpt(s) {
 		{"verdict", "TypeError: a hook must return a verdict, such as s.reject(), or nothing"},
 		{"pending", "TypeError: what it waits for never comes"},
 		{"denied", "policy.js:10:"}, {"denied", "MtaError: add the field X-A: E_"},
+		{"jobs", "policy.js:12:71: Error: not lost"}, {"lines", "policy.js:13:"}, {"lines", "Error: one two"},
+		{"getter", "policy.js:14:"}, {"stack", "policy.js: Error: seen"}, {"object", "policy.js: thrown: [object]"},
+		{"forgotten", "policy.js: TypeError: onRcpt made a verdict and did not return it"},
+		{"later", "policy.js: TypeError: onRcpt made a verdict and did not return it"},
+		{"code", "policy.js:19:"}, {"code", "the code 450 does not suit this verdict: it has 500 to 599"}, {"words", "policy.js:20:"},
+		{"enhanced", "policy.js:21:"}, {"enhanced", "4.7.1 does not suit the code 550"},
+		{"short", "policy.js:22:"}, {"short", "4.7 is no enhanced status code"},
+		{"misspelt", "policy.js:23:"}, {"number", "set the size limit: 10 MB is no whole number"},
 		{"nested", "policy.js:2:"}, {"nested", "RangeError: Maximum call stack size exceeded"},
 	} {
 		k, failures := s.open(policy)
@@ -240,6 +263,8 @@ func TestRefused(t *testing.T) {
 		{"export function onRcpt() {}\nlet a = []; for (let i = 0; i < 3000; i++) a = [a]; String(a);", "RangeError: Maximum call stack size exceeded"},
 		{"export function onRcpt() {}\nthrow { toString() { throw 1; }, toJSON() { throw 2; } };", "init"},
 		{"export function onRcpt() {}\nexport function onSelftest() { throw new Error('it does not work'); }", "it does not work"},
+		{"export function onRcpt() {}\nexport async function onSelftest() { return false; }", "onSelftest returned false"},
+		{"import { kv as b } from 'mta';\nimport { nope } from 'mta';\nexport function onRcpt() {}", "kv = { mb = 16 }"},
 	} {
 		_, err := s.load(c.source, hostapi.Spec{Config: []byte(`{"port": "x"}`)})
 		if err == nil || !strings.Contains(err.Error(), c.why) {
@@ -387,7 +412,7 @@ func TestLibrary(t *testing.T) {
 import { config, text, octets, random, feature, monotonic, secret, MtaError } from "mta";
 const wrong = [];
 const is = (what, got, want) => { if (JSON.stringify(got) !== JSON.stringify(want)) wrong.push(what + " is " + JSON.stringify(got)); };
-console.log("top", { a: [1] }, 2, new TypeError("x"));
+console.log("top", { a: [1] }, 2, new TypeError("x"), Object.create(null, { a: { value: 1n, enumerable: true } }));
 export function onMail(s) {
 	is("path", s.mailFrom, "ann@example.com");
 	is("listener", s.listener, "mx");
@@ -435,7 +460,7 @@ export function onMessage(s) {
 	if (wrong.length) return s.reject(550, "5.0.0", wrong.join("; "));
 }
 `)
-	if lines := s.logged(); len(lines) != 1 || lines[0] != `top {"a":[1]} 2 TypeError: x` {
+	if lines := s.logged(); len(lines) != 1 || lines[0] != `top {"a":[1]} 2 TypeError: x [object]` {
 		t.Errorf("logged %q", lines)
 	}
 	check := func(e *hook.Event) {

@@ -130,8 +130,8 @@ func (s *scanner) clause() (names []renamed, from string) {
 			name = s.next()
 			t = s.next()
 		}
-		if original.kind == word && name.kind == word {
-			names = append(names, renamed{original.text, name.text})
+		if a, b := original.name(), name.name(); a != "" && b != "" {
+			names = append(names, renamed{a, b})
 		}
 		if t.text == "," {
 			t = s.next()
@@ -163,17 +163,28 @@ type token struct {
 	value string
 }
 
+// name is what a token names in a clause: export { f as "onRcpt" } is one too.
+func (t token) name() string {
+	if t.kind == text {
+		return t.value
+	} else if t.kind == word {
+		return t.text
+	}
+	return ""
+}
+
 // maxOpen is how many brackets may be open at once; scan gives up beyond it.
 const maxOpen = 10_000
 
 type scanner struct {
 	src     string
 	pos     int
-	open    []byte // brackets; '`' is the ${ of a template
+	open    []byte // brackets; '`' is the ${ of a template, 'i' the ( behind if, for or while
 	before  token
 	last    token
 	back    *token             // to be read again
 	newline bool               // before the last token
+	control bool               // the last token ends the brackets of an if, for or while
 	members map[[2]string]bool // name.capability, wherever it stands
 }
 
@@ -198,12 +209,15 @@ func (s *scanner) read() token {
 	for s.pos < len(s.src) {
 		c := s.src[s.pos]
 		switch {
-		case c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f':
+		case c == ' ' || c == '\t' || c == '\v' || c == '\f':
 			s.pos++
-		case c == '\n':
+		case c == '\n' || c == '\r':
 			s.newline = true
 			s.pos++
-		case s.at("\u2028"), s.at("\u2029"), s.at("\ufeff"):
+		case s.at("\u2028"), s.at("\u2029"):
+			s.newline = true
+			s.pos += 3
+		case s.at("\ufeff"):
 			s.pos += 3
 		case s.at("//"):
 			s.line()
@@ -236,7 +250,7 @@ func (s *scanner) read() token {
 func (s *scanner) at(prefix string) bool { return strings.HasPrefix(s.src[s.pos:], prefix) }
 
 func (s *scanner) line() {
-	if n := strings.IndexByte(s.src[s.pos:], '\n'); n >= 0 {
+	if n := strings.IndexAny(s.src[s.pos:], "\n\r\u2028\u2029"); n >= 0 {
 		s.pos += n
 	} else {
 		s.pos = len(s.src)
@@ -309,7 +323,7 @@ func (s *scanner) value() bool {
 	case text, number, regexp, template:
 		return false
 	default:
-		return t.text != ")" && t.text != "]" && t.text != "}"
+		return t.text != ")" && t.text != "]" && t.text != "}" || s.control
 	}
 }
 
@@ -336,9 +350,14 @@ func (s *scanner) regexp() token {
 }
 
 func (s *scanner) mark(c byte) token {
+	s.control = false
 	switch c {
 	case '(', '[', '{':
-		s.push(c)
+		if w := s.last.text; c == '(' && s.before.text != "." && (w == "if" || w == "for" || w == "while") {
+			s.push('i')
+		} else {
+			s.push(c)
+		}
 	case ')', ']', '}':
 		if n := len(s.open); n > 0 {
 			last := s.open[n-1]
@@ -346,6 +365,7 @@ func (s *scanner) mark(c byte) token {
 			if last == '`' && c == '}' {
 				return s.template()
 			}
+			s.control = last == 'i'
 		}
 	}
 	return token{kind: mark, text: string(rune(c))}

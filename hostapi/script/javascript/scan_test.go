@@ -34,6 +34,10 @@ func TestScan(t *testing.T) {
 		{"import * as mta from \"mta\"; import * as other from 'x'; mta.kv.get(); other.dns; mta.none; x.mta.http; mta . crypto", "", "crypto http kv"},
 		{"export const onRcpt = (s) => mta.kv.get('x');\nimport * as mta from 'mta';", "onRcpt", "kv"},
 		{"import mta, { kv } from 'mta'; import 'mta'; import('mta'); import.meta;", "", "kv"},
+		{"import { 'kv' as k } from 'mta'; export { k as 'onRcpt', }; export { k as 'on Mail' }", "on Mail onRcpt", "kv"},
+		{"// a comment\rexport function onRcpt() {} // another\u2028export function onMail() {}", "onMail onRcpt", ""},
+		{"if (a) /`/.test(b); for (const x of (y)) /'/.test(x); while (a) /{/g.b; export function onRcpt() {}", "onRcpt", ""},
+		{"x = a.if(b) / c; y = `${f(a) / 2}`; z = (a) / b; export function onRcpt() {}", "onRcpt", ""},
 		{"import type from 'x'; export function onRcpt() {}", "onRcpt", ""},
 	} {
 		s := scan(c.source)

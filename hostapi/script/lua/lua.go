@@ -1,6 +1,7 @@
 package lua
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ const MaxName = 64
 // is loaded.
 func Module(ctx context.Context, name string, source []byte) ([]byte, error) {
 	name = shortName(name)
+	source = bytes.TrimPrefix(source, []byte("\ufeff")) // which editors on Windows write
 	if len(source) > abi.MaxScript-MaxName-1 {
 		return nil, fmt.Errorf("%s has %d octets; a script has at most %d", name, len(source), abi.MaxScript-MaxName-1)
 	}

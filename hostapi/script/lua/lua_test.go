@@ -289,7 +289,7 @@ func TestLoadingEnds(t *testing.T) {
 // Mistakes in a hook cost the plugin its instance, and nobody else anything.
 func TestAFailureInAHook(t *testing.T) {
 	h := newHost(t)
-	p := h.load(t, hostapi.Spec{}, `
+	p := h.load(t, hostapi.Spec{Config: []byte(`{"number": 5}`)}, `
 local modes = {
   ["error"] = function(s) error("gone wrong") end,
   ["nil"] = function(s) return s.rcpt.domain.x.y end,
@@ -298,6 +298,9 @@ local modes = {
   ["code"] = function(s) return s:reject(450, "no") end,
   ["enhanced"] = function(s) return s:reject("571", "no") end,
   ["number"] = function(s) return 550 end,
+  ["class"] = function(s) return s:reject(550, "4.7.1", "no") end,
+  ["drop"] = function(s) return s:drop(500) end,
+  ["config"] = function(s) return s:reject(config:strings("number")[1]) end,
   ["lost"] = function(s) s:reject(550, "5.7.1", "no") end,
   ["denied"] = function(s) s.mail_from = "x@y.test" end,
   ["loop"] = function(s) while true do end end,
@@ -305,6 +308,8 @@ local modes = {
   ["recursion"] = function(s) local function f() return 1 + f() end f() end,
   ["growth"] = function(s) local t = {} while true do t[#t + 1] = ("x"):rep(1e6) .. #t end end,
   ["pattern"] = function(s) return (("a"):rep(40)):find(("a?"):rep(40) .. ("a"):rep(40) .. "b") end,
+  ["nil code"] = function(s) return s:reject(nil, nil, "well") end,
+  ["nil class"] = function(s) return s:reject(551, nil, "well") end,
   ["caught"] = function(s) pcall(error, "x") return s:reject(550, "5.7.1", "well") end,
 }
 function on_rcpt(s)
@@ -319,7 +324,10 @@ end`)
 		"enhanced":  `policy.lua:8: "571" is no enhanced status code`,
 		"number":    "on_rcpt returned a number: return s:reject(...)",
 		"lost":      "on_rcpt made a verdict and did not return it",
-		"denied":    "policy.lua:11: s.mail_from: not granted",
+		"class":     "policy.lua:10: 4.7.1 does not suit the code 550",
+		"drop":      "policy.lua:11: the code 500 does not suit this verdict",
+		"config":    "policy.lua:12: config: number must be a list of strings",
+		"denied":    "policy.lua:14: s.mail_from: not granted",
 		"loop":      "",
 		"hostloop":  "",
 		"recursion": "", // Lua's own limit, or the CPU time, as the machine is
@@ -332,6 +340,11 @@ end`)
 		}
 		if got := h.log(); !strings.Contains(got, want) {
 			t.Errorf("%s: logged %q, want %q", local, got, want)
+		}
+	}
+	for local, want := range map[string]string{"nil code": "reject 550 5.7.1 well", "nil class": "reject 551 5.7.1 well"} {
+		if got := ask(t, p, rcpt(local)); got != want {
+			t.Errorf("%s: %s\n%s", local, got, h.log())
 		}
 	}
 	if got := ask(t, p, rcpt("caught")); got != "reject 550 5.7.1 well" {

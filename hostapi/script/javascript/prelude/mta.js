@@ -37,7 +37,13 @@ const data = (v) => (typeof v === "string" || v instanceof Uint8Array ? v : Stri
 // What cannot be read is "" or 0.
 const { text: get, amount: num, item, item_amount: itemNum } = host;
 const set = (field, v, what) => { check(host.set(field, string(v)), what); };
-const setNum = (field, v, what) => { check(host.set_num(field, v), what); };
+// What is no number would be 0 for the server: no limit, no expiry, 1970.
+const whole = (v, what) => {
+  const n = Math.round(v);
+  if (!Number.isSafeInteger(n)) throw new TypeError(`${what}: ${show(v)} is no whole number`);
+  return n;
+};
+const setNum = (field, v, what) => { check(host.set_num(field, whole(v, what)), what); };
 const found = (v) => (typeof v === "number" ? undefined : v);
 
 // Verdicts.
@@ -50,15 +56,30 @@ const enhancedCodes = new Map([["", 0]]);
 const enhancedCode = (s) => {
   let n = enhancedCodes.get(s);
   if (n === undefined) {
-    const m = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(s);
-    n = m ? m[1] << 20 | m[2] << 10 | m[3] : 0;
+    const m = /^([245])\.(\d{1,3})\.(\d{1,3})$/.exec(s);
+    if (!m) throw new TypeError(`${show(s)} is no enhanced status code, such as "5.7.1"`);
+    n = m[1] << 20 | m[2] << 10 | m[3];
     if (enhancedCodes.size < 100) enhancedCodes.set(s, n);
   }
   return n;
 };
+// What codes an action has, and the usual one.
+const suits = {
+  [ACCEPT]: ["200 to 299", (c) => c >= 200 && c < 300, 250], [REJECT]: ["500 to 599, without 521", (c) => c >= 500 && c < 600 && c !== 521, 550],
+  [DEFER]: ["400 to 499", (c) => c >= 400 && c < 500, 451], [DROP]: ["421 or 554", (c) => c === 421 || c === 554, 421],
+};
+let made = false; // the hook made a verdict, which it must return
 const answer = (action, code, enhanced, text) => {
-  // The server judges code and text together with the verdict.
-  if (enhanced !== "" || text !== "" || action === ACCEPT && code !== 0) host.reply(code, enhancedCode(enhanced), string(text));
+  const [those, fits, usual] = suits[action];
+  made = true;
+  if (code !== 0 && !(Number.isInteger(code) && fits(code))) throw new TypeError(`the code ${show(code)} does not suit this verdict: it has ${those}`);
+  if (enhanced !== "" || text !== "" || action === ACCEPT && code !== 0) {
+    const e = enhancedCode(enhanced);
+    if (e !== 0 && e >> 20 !== Math.trunc((code || usual) / 100)) throw new TypeError(`${enhanced} does not suit the code ${code || usual}`);
+    // The server takes 8 KiB. A text that a message made longer must not be lost as a whole.
+    const t = string(text);
+    if (host.reply(code, e, t) === -10) host.reply(code, e, t.slice(0, 2700));
+  }
   return action === ACCEPT ? action : action | code << 16;
 };
 export const reject = (code = 0, enhanced = "", text = "") => answer(REJECT, code, enhanced, text);
@@ -149,7 +170,7 @@ class Attributes {
   }
 }
 
-const headers = new Headers(), body = new Body();
+const headers = Object.freeze(new Headers()), body = Object.freeze(new Body());
 const attrs = Object.freeze({
   session: new Attributes(0), transaction: new Attributes(1), message: new Attributes(2), recipient: new Attributes(3),
 });
@@ -247,9 +268,9 @@ class Session {
   get priority() { return num(0x060a); }
   set priority(v) { setNum(0x060a, v, "set the priority"); }
   get nextRetry() { return num(0x0608); }
-  set nextRetry(v) { setNum(0x0608, Number(v), "set the next retry"); }
+  set nextRetry(v) { setNum(0x0608, v, "set the next retry"); }
   get expire() { return num(0x0609); }
-  set expire(v) { setNum(0x0609, Number(v), "set the expiry"); }
+  set expire(v) { setNum(0x0609, v, "set the expiry"); }
   get plugin() { return get(0x0701); }
   get generation() { return get(0x0702); }
   get shadow() { return num(0x0708) > 0; }
@@ -261,7 +282,7 @@ class Session {
   discard() { return DISCARD; }
   hold() { return HOLD; }
 }
-const session = new Session();
+const session = Object.freeze(new Session()); // a misspelt name is not set in silence
 
 class Config {
   #all;
@@ -321,17 +342,22 @@ export const histogram = (name) => {
   return { observe(n) { host.metric_add(id, n); } };
 };
 
+// Never throws: what cannot be shown must not fail the hook, or hide what did.
 const show = (v) => {
-  if (typeof v === "string") return v;
-  if (v instanceof Error) return `${v.name}: ${v.message}`;
-  if (typeof v === "object" && v !== null) {
-    try {
-      return JSON.stringify(v) ?? String(v);
-    } catch {
-      // a cycle, a BigInt
+  try {
+    if (typeof v === "string") return v;
+    if (v instanceof Error) return `${v.name}: ${v.message}`;
+    if (typeof v === "object" && v !== null) {
+      try {
+        return JSON.stringify(v) ?? String(v);
+      } catch {
+        // a cycle, a BigInt
+      }
     }
+    return String(v);
+  } catch {
+    return `[${typeof v}]`;
   }
-  return String(v);
 };
 const write = (level) => (...values) => {
   if (host.log_level() <= level) host.log(level, values.map(show).join(" "));
@@ -344,19 +370,38 @@ Math.random = () => {
   return ((b[0] & 31) * 2 ** 48 + b[1] * 2 ** 40 + b[2] * 2 ** 32 + b[3] * 2 ** 24 + b[4] * 2 ** 16 + b[5] * 2 ** 8 + b[6]) / 2 ** 53;
 };
 
-// The first place of a stack that is in the policy: "policy.js:3:7".
+// The first place of a stack that is in the policy: "policy.js:3:7". If there is none, the name of the script.
 const place = (e) => {
-  for (const line of String(e.stack ?? "").split("\n")) {
-    const m = /^\s*at (?:.*\()?([^()]+:\d+:\d+)\)?$/.exec(line);
-    if (m && !m[1].startsWith("mta:")) return `${m[1]}: `;
+  try {
+    for (const line of String(e.stack ?? "").split("\n")) {
+      const m = /^\s*at (?:.*\()?([^()]+:\d+:\d+)\)?$/.exec(line);
+      if (m && !m[1].startsWith("mta:")) return m[1];
+    }
+  } catch {
+    // an exception that throws exceptions
   }
-  return "";
+  return host.script;
+};
+const oneLine = (s) => s.slice(0, 4000).replace(/[\r\n]+/g, " ") + "\n";
+// What a hook is called through: a return that was forgotten lets mail in.
+const returned = (name, v) => {
+  if (name === "onSelftest") {
+    if (v === false) throw new Error("onSelftest returned false");
+    return undefined;
+  }
+  if (made && v === undefined) throw new TypeError(`${name} made a verdict and did not return it: write return s.reject(...)`);
+  return v;
+};
+const caller = (name, f) => (s) => {
+  made = false;
+  const v = f(s);
+  return v instanceof Promise ? v.then((v) => returned(name, v)) : returned(name, v);
 };
 // Three functions for what calls the hooks: what to log of an exception, the hooks' argument, and the beginning.
 host.boot((e) => {
-  if (e instanceof ConfigError) return e.message + "\n";
-  if (!(e instanceof Error)) return `thrown: ${show(e)}\n`;
-  return `${place(e)}${e.name}: ${e.message}\n`;
+  if (e instanceof ConfigError) return oneLine(e.message);
+  if (!(e instanceof Error)) return oneLine(`${host.script}: thrown: ${show(e)}`);
+  return oneLine(`${place(e)}: ${show(e)}`);
 }, session, (policy) => {
   const hooks = host.hooks.split(" "), subscribed = host.subscribed.split(" ").filter((name) => name !== "");
   const refuse = (why) => { throw new ConfigError(`${host.script}: ${why}`); };
@@ -368,7 +413,7 @@ host.boot((e) => {
     if (f === undefined && at < 0) continue;
     if (typeof f !== "function") refuse(`${name} must be a function: export function ${name}(s) { ... }`);
     if (at < 0) refuse(`${name} is exported in a way that is not seen before the script runs: write export function ${name}(s) { ... }`);
-    host.hook(at, f);
+    host.hook(at, caller(name, f));
   }
   if (subscribed.length === 0) refuse("it exports no hook: write export function onRcpt(s) { ... }");
   if (policy.init !== undefined) {

@@ -220,8 +220,9 @@ func (s *shim) helpers(fdWrite uint32) {
 
 	// settle runs what waits to be run, and gives what a promise came to.
 	const v, state, r = 0, 1, 2
+	// An exception ends the call; running more would lose it.
 	s.settle = s.add(I64, I64, I32+I64,
-		Block(None, Loop(None,
+		isTag(LocalGet(v), tagException)+If(None, LocalGet(v)+Return, "")+Block(None, Loop(None,
 			GlobalGet(s.runtime)+s.at(slots)+s.call("JS_ExecutePendingJob")+LocalTee(state)+I32Eqz+BrIf(1)+
 				LocalGet(state)+I32Const(0)+I32LtS+If(None, s.ctx()+s.ctx()+s.call("JS_GetException")+s.call("JS_FreeValue"), "")+
 				Br(0)))+
@@ -237,12 +238,13 @@ func (s *shim) helpers(fdWrite uint32) {
 
 	// report writes what went wrong: the prelude makes a line of it.
 	const e, line, p = 0, 1, 2
+	const nothing = "an exception for which there is no text, or no memory for one\n"
 	s.report = s.add(None, None, I64+I64+I32,
 		s.ctx()+s.call("JS_GetException")+LocalSet(e)+
 			s.loadLong(values)+I64Eqz+If(None, LocalGet(e)+LocalSet(line),
 			s.store(argv, LocalGet(e))+
 				s.ctx()+s.loadLong(values)+I64Const(valueUndefined)+I32Const(1)+s.at(argv)+s.call("JS_Call")+LocalSet(line))+
-			s.ctx()+s.at(slots)+LocalGet(line)+I32Const(0)+s.call("JS_ToCStringLen2")+LocalTee(p)+I32Eqz+If(None, Return, "")+
+			s.ctx()+s.at(slots)+LocalGet(line)+I32Const(0)+s.call("JS_ToCStringLen2")+LocalTee(p)+I32Eqz+If(None, s.at(s.text(nothing))+I32Const(int32(len(nothing)))+Call(s.say)+Return, "")+
 			LocalGet(p)+s.loadInt(slots)+Call(s.say))
 }
 

@@ -169,6 +169,14 @@ func (l *interpreter) openConfig(c *mta.Config) (*lua.LTable, error) {
 	if !ok {
 		return nil, errors.New("config: it must be a table")
 	}
+	// A value of another type refuses the plugin when it is loaded (mta.OnInit). A
+	// hook that asks for it first must not go on with what it did not get.
+	checked := func(l *lua.LState) int {
+		if err := c.Err(); err != nil && vm.running {
+			l.RaiseError("%s", err.Error())
+		}
+		return 1
+	}
 	methods := l.SetFuncs(l.NewTable(), map[string]lua.LGFunction{
 		"strings": func(l *lua.LState) int {
 			t := l.NewTable()
@@ -176,7 +184,7 @@ func (l *interpreter) openConfig(c *mta.Config) (*lua.LTable, error) {
 				t.Append(lua.LString(s))
 			}
 			l.Push(t)
-			return 1
+			return checked(l)
 		},
 		"string": func(l *lua.LState) int {
 			if key := l.CheckString(2); c.Has(key) {
@@ -188,11 +196,11 @@ func (l *interpreter) openConfig(c *mta.Config) (*lua.LTable, error) {
 		},
 		"int": func(l *lua.LState) int {
 			l.Push(lua.LNumber(c.Int(l.CheckString(2), l.OptInt64(3, 0))))
-			return 1
+			return checked(l)
 		},
 		"bool": func(l *lua.LState) int {
 			l.Push(lua.LBool(c.Bool(l.CheckString(2), l.OptBool(3, false))))
-			return 1
+			return checked(l)
 		},
 	})
 	meta := l.NewTable()

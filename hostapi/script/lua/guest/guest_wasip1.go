@@ -38,8 +38,9 @@ func selftest() int32 {
 	return 0
 }
 
-// fail ends the instance, so that the plugin's on_error is the verdict.
+// fail ends the instance, so that the plugin's on_error is the verdict. What a
+// guest writes to standard error is logged and is part of the failure.
 func fail(err error) {
-	mta.Log(mta.Error, err.Error())
+	os.Stderr.WriteString(err.Error() + "\n")
 	os.Exit(1)
 }

@@ -142,7 +142,9 @@ func (l *interpreter) subscribe(words *scan.Result) error {
 	if words.Test && l.hooks["selftest"] == nil {
 		return fmt.Errorf("%s: %s is not a global function", l.name, scan.Selftest)
 	}
-	if misplaced == "" {
+	if misplaced == "" && len(l.hooks) == 0 {
+		return fmt.Errorf("%s: it has no hook: write \"function on_rcpt(s) ... end\", not local", l.name)
+	} else if misplaced == "" {
 		return nil
 	}
 	known := misplaced == scan.Selftest
@@ -211,20 +213,34 @@ func (l *interpreter) explain(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	switch {
-	case e.Type == lua.ApiErrorPanic || e.Object == nil:
+	if e.Type == lua.ApiErrorPanic || e.Object == nil {
 		// A fault in the interpreter, which an unlucky script can find.
-		return fmt.Errorf("%s: %v", l.name, firstLine(err.Error()))
-	case e.Object.Type() == lua.LTString:
-		return errors.New(firstLine(e.Object.String()))
+		return fmt.Errorf("%s: %v", l.place(e), firstLine(err.Error()))
 	}
-	text := l.name + ": an error of the type " + e.Object.Type().String()
-	if t, ok := e.Object.(*lua.LTable); ok {
-		if m := t.RawGetString("message"); m != lua.LNil {
-			text += ": " + firstLine(m.String())
+	object := e.Object
+	if t, ok := object.(*lua.LTable); ok && lua.LVCanConvToString(t.RawGetString("message")) {
+		object = t.RawGetString("message")
+	}
+	if !lua.LVCanConvToString(object) {
+		return fmt.Errorf("%s: an error of the type %s", l.place(e), object.Type())
+	}
+	if text := firstLine(object.String()); strings.HasPrefix(text, l.name+":") {
+		return errors.New(text)
+	} else {
+		return fmt.Errorf("%s: %s", l.place(e), text)
+	}
+}
+
+// place is the line of the script where an error was raised, or the script's
+// name if that is not known.
+func (l *interpreter) place(e *lua.ApiError) string {
+	for line := range strings.Lines(e.StackTrace) {
+		line, found := strings.CutPrefix(strings.TrimSpace(line), l.name+":")
+		if number, _, ok := strings.Cut(line, ":"); found && ok && number != "" && strings.Trim(number, "0123456789") == "" {
+			return l.name + ":" + number
 		}
 	}
-	return errors.New(text)
+	return l.name
 }
 
 // syntaxError has the place in the form of the others.
@@ -245,4 +261,7 @@ func syntaxError(name string, err error) error {
 	return fmt.Errorf("%s: %s", name, firstLine(err.Error()))
 }
 
-func firstLine(s string) string { s, _, _ = strings.Cut(s, "\n"); return s }
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return strings.TrimSuffix(s, "\r")
+}

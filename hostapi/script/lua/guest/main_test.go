@@ -16,15 +16,19 @@ import (
 // Mistakes that show when the plugin is loaded, in one line and with the place.
 func TestLoadErrors(t *testing.T) {
 	for source, want := range map[string]string{
-		"function on_rcpt(s)\n  if x the\nend":                             `policy.lua:2: syntax error near "the"`,
-		"function on_rcpt(s)\n  x = 'a\nend":                               "policy.lua:3: unterminated string",
-		"function on_rcpt(s)":                                              "policy.lua: syntax error at the end",
-		"\ngoto nowhere":                                                   "policy.lua:",
-		"\n\nerror('no list')":                                             "policy.lua:3: no list",
-		"error({message = 'odd'})":                                         "policy.lua: an error of the type table: odd",
-		"local x = nothing.field":                                          "policy.lua:1: attempt to index",
-		"function init(c)\n  error('bad config')\nend":                     "policy.lua:2: bad config",
-		"function init(c) c:strings('number') end":                         "config: number must be a list of strings",
+		"function on_rcpt(s)\n  if x the\nend":         `policy.lua:2: syntax error near "the"`,
+		"function on_rcpt(s)\n  x = 'a\nend":           "policy.lua:3: unterminated string",
+		"function on_rcpt(s)":                          "policy.lua: syntax error at the end",
+		"\ngoto nowhere":                               "policy.lua:",
+		"\n\nerror('no list')":                         "policy.lua:3: no list",
+		"error({message = 'odd'})":                     "policy.lua:1: odd",
+		"\nerror(42)":                                  "policy.lua:2: 42",
+		"\nerror({})":                                  "policy.lua:2: an error of the type table",
+		"\nerror('no place', 0)":                       "policy.lua:2: no place",
+		"local function on_rcpt(s) end":                "policy.lua: it has no hook: write",
+		"local x = nothing.field":                      "policy.lua:1: attempt to index",
+		"function init(c)\n  error('bad config')\nend": "policy.lua:2: bad config",
+		"function init(c) c:strings('number') end function on_rcpt(s) end": "config: number must be a list of strings",
 		"do local on_rcpt; function on_rcpt(s) end end":                    "on_rcpt is not a global function",
 		"on_rcpt = 5":                                                      "on_rcpt is not a global function",
 		"_G['on_' .. 'rcpt'] = function(s) end":                            "the function on_rcpt cannot be seen in the text",
@@ -33,7 +37,7 @@ func TestLoadErrors(t *testing.T) {
 		"_G['kv'].get('x')":                                                "policy.lua:1: attempt to index",
 		"local function f() return 1 + f() end f()":                        "policy.lua:1: stack overflow",
 		"dns.query('X', 'a.test')":                                         "policy.lua:1: bad argument #1",
-		"counter('Bad Name')":                                              "metric Bad Name: ",
+		"counter('Bad Name') function on_rcpt(s) end":                      "metric Bad Name: ",
 		"x = " + strings.Repeat("(", 300) + "1" + strings.Repeat(")", 299): "policy.lua: syntax error",
 	} {
 		p, err := plugintest.Load(t, plugintest.Options{Script: "policy.lua\n" + source, Config: `{"number": 5}`})
@@ -87,12 +91,12 @@ func TestTheWordsAreInTheReference(t *testing.T) {
 			t.Errorf("mta.lua does not have s.%s", name)
 		}
 	}
-	plugintest.New(t, plugintest.Options{Script: "policy.lua\nlocal all = {kv, dns, http, crypto, lookup, emit}"})
+	plugintest.New(t, plugintest.Options{Script: "policy.lua\nlocal all = {kv, dns, http, crypto, lookup, emit} function on_rcpt(s) end"})
 	plain := lua.NewState() // what Lua has is in its own manual
 	defer plain.Close()
 	vm.G.Global.ForEach(func(k, v lua.LValue) {
 		name := k.String()
-		if plain.GetGlobal(name) != lua.LNil || name == "config" {
+		if plain.GetGlobal(name) != lua.LNil || name == "config" || name == "on_rcpt" {
 			return
 		}
 		if !strings.Contains(readme, "`"+name) {

@@ -298,9 +298,19 @@ func verdict(lowest, highest, usual int, make func(code int, enhanced, text stri
 			if code < lowest || code > highest {
 				l.RaiseError("the code %d does not suit this verdict: it has %d to %d", code, lowest, highest)
 			}
+			if code == 521 || usual == 421 && code != 421 && code != 554 {
+				l.RaiseError("the code %d does not suit this verdict", code)
+			}
+		} else if l.Get(args) == lua.LNil && l.GetTop() > args {
+			args++
 		}
 		if first := l.OptString(args, ""); isEnhanced(first) {
+			if first[0] != '0'+byte(max(code, 250*bit(usual == 0))/100) {
+				l.RaiseError("%s does not suit the code %d", first, code)
+			}
 			enhanced = first
+			args++
+		} else if l.Get(args) == lua.LNil {
 			args++
 		} else if l.GetTop() > args {
 			l.RaiseError("%q is no enhanced status code, such as \"5.7.1\"", first)
