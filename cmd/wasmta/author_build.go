@@ -53,7 +53,7 @@ func (c *pluginBuildCmd) Run(e *env) error {
 		out = filepath.Join(p.dir, moduleName(p.dir))
 	}
 	if err := writeModule(out, wasm); err != nil {
-		return exit{exCantCreat, err}
+		return exitf(exCantCreat, "the module was built, but %q cannot be written; name another place with -o: %w", out, err)
 	}
 	return report(e, out, wasm)
 }
@@ -307,11 +307,20 @@ func (p *project) say(dir string, words ...string) {
 		return
 	}
 	for i, w := range words {
-		if strings.ContainsAny(w, " \t'\"$\\") {
-			words[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
+		words[i] = shellWord(w)
 	}
-	fmt.Fprintf(p.log, "+ cd %s && %s\n", visible(dir), visible(strings.Join(words, " ")))
+	fmt.Fprintf(p.log, "+ cd %s && %s\n", visible(shellWord(dir)), visible(strings.Join(words, " ")))
+}
+
+// plainWord is what a shell takes as it stands.
+var plainWord = regexp.MustCompile(`^[\pL\pN_@%+=:,./-]+$`)
+
+// shellWord is a word as a shell must read it.
+func shellWord(w string) string {
+	if plainWord.MatchString(w) {
+		return w
+	}
+	return "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 }
 
 // buildTimeout bounds one command, and maxSaid what is kept of its words.
@@ -327,17 +336,37 @@ func (p *project) run(ctx context.Context, dir string, env []string, tool string
 	cmd := exec.CommandContext(ctx, tool, args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	cmd.WaitDelay = 5 * time.Second // compilers that outlive a killed cargo must not hold us
-	said, err := cmd.CombinedOutput()
+	var said beginning
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err := cmd.Run()
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if len(said) > maxSaid {
-		said = append(said[:maxSaid:maxSaid], "\n..."...)
+	return exitf(exDataErr, "%s in %q: %w\n%s", filepath.Base(tool), dir, err, said.String())
+}
+
+// beginning keeps the first maxSaid octets, where the first error stands.
+type beginning struct {
+	text []byte
+	over bool
+}
+
+func (b *beginning) Write(p []byte) (int, error) {
+	room := min(maxSaid-len(b.text), len(p))
+	b.text = append(b.text, p[:room]...)
+	b.over = b.over || room < len(p)
+	return len(p), nil
+}
+
+func (b *beginning) String() string {
+	s := strings.TrimSpace(string(b.text))
+	if b.over {
+		s += "\n..."
 	}
-	return exitf(exDataErr, "%s in %q: %w\n%s", filepath.Base(tool), dir, err, strings.TrimSpace(string(said)))
+	return s
 }
 
 const (
@@ -395,6 +424,9 @@ func (p *project) clang(ctx context.Context, tmp, out string) ([]byte, error) {
 	} else {
 		files[0] = filepath.Base(p.file)
 	}
+	for i := range files {
+		files[i] = "./" + files[i] // a name that begins with - or @ is no option
+	}
 	header, err := fs.ReadFile(sdk.Files(), "c/mta1.h")
 	if err == nil {
 		err = os.WriteFile(filepath.Join(tmp, "mta1.h"), header, 0o644)
@@ -409,7 +441,7 @@ func (p *project) clang(ctx context.Context, tmp, out string) ([]byte, error) {
 	// Of a project's own header and this server's, its own counts.
 	args = append(args, "-I.", "-I"+tmp, "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=16384", "-o", out)
 	err = p.run(ctx, p.dir, nil, cc, append(args, files...)...)
-	if err != nil && regexp.MustCompile(`wasm-ld|unable to execute command|invalid linker`).MatchString(err.Error()) && !strings.Contains(err.Error(), "undefined symbol") {
+	if err != nil && regexp.MustCompile(`wasm-ld|unable to execute command|invalid linker`).MatchString(err.Error()) && !regexp.MustCompile(`(undefined|duplicate) symbol`).MatchString(err.Error()) {
 		return nil, exitf(exUnavailable, "the linker for WebAssembly is missing: %s: %w", clangInstall, err)
 	}
 	return result(out, err)
@@ -429,6 +461,9 @@ func (p *project) assemblyScript(ctx context.Context, out string) ([]byte, error
 	}
 	asc, err := find("asc, the AssemblyScript compiler,", fmt.Sprintf("run npm install in %q, or npm install -g assemblyscript@0.28 (on Debian apt-get install nodejs npm first)", p.dir), append(names, "asc")...)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := find("Node.js, which runs asc,", "on Debian apt-get install nodejs, or take version 20 or later from nodejs.org", "node"); err != nil {
 		return nil, err
 	}
 	var args []string

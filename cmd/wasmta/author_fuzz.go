@@ -30,6 +30,11 @@ func (c *pluginFuzzCmd) Run(e *env) error {
 	if c.Time <= 0 || c.Runs < 0 {
 		return exitf(exUsage, "--time and --runs must be more than nothing")
 	}
+	if info, err := os.Stat(c.Out); err != nil {
+		return exitf(exNoInput, "--out: %w", err)
+	} else if !info.IsDir() {
+		return exitf(exUsage, "--out %q is not a directory", c.Out)
+	}
 	p, err := openProject(c.Module)
 	if err != nil {
 		return err
@@ -170,7 +175,7 @@ func (c *pluginFuzzCmd) show(e *env, f harness.Finding) error {
 			return err
 		}
 		_, err = file.Write(text)
-		printLines(e.out, "", fmt.Sprintf("    written to %s; play it with: wasmta plugin test %s %[1]s", path, c.Module))
+		printLines(e.out, "", fmt.Sprintf("    written to %s; play it with: wasmta plugin test %s %s", path, shellWord(c.Module), shellWord(path)))
 		return errors.Join(err, file.Close())
 	}
 }

@@ -108,7 +108,10 @@ func (c *pluginNewCmd) Run(e *env) error {
 	}
 	p := &newProject{dir: dir, values: strings.NewReplacer("{{name}}", name, "{{module}}", module, "{{language}}", s.title,
 		"{{sources}}", s.sources, "{{needs}}", s.needs, "{{built}}", built, "{{ignore}}", strings.Join(ignore, "\n"))}
-	err = errors.Join(p.copy(sdk.Files(), "template/common", "."), p.copy(sdk.Files(), "template/"+s.from, "."))
+	err = p.copy(sdk.Files(), "template/common", ".")
+	if err == nil {
+		err = p.copy(sdk.Files(), "template/"+s.from, ".")
+	}
 	if err == nil && s.sdk != nil {
 		err = s.sdk(p)
 	}
@@ -117,7 +120,11 @@ func (c *pluginNewCmd) Run(e *env) error {
 	}
 	shown := visible(c.Dir)
 	fmt.Fprintf(e.out, "%s: a plugin in %s, which refuses recipients at one domain. Now:\n\n", shown, s.title)
-	fmt.Fprintf(e.out, "  cd %s\n  wasmta plugin build .\n  wasmta plugin test .\n  wasmta serve --config wasmta.toml     # or: wasmta plugin smtp .\n", shown)
+	enter := visible(c.Dir)
+	if strings.HasPrefix(enter, "-") {
+		enter = "./" + enter
+	}
+	fmt.Fprintf(e.out, "  cd %s\n  wasmta plugin build .\n  wasmta plugin test .\n  wasmta serve --config wasmta.toml     # or: wasmta plugin smtp .\n", shellWord(enter))
 	fmt.Fprintln(e.out, "  wasmta send --server 127.0.0.1:2525 --from ann@example.com --to bob@spam.example")
 	return nil
 }

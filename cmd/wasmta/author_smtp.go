@@ -85,7 +85,7 @@ func (c *pluginSMTPCmd) Run(e *env) error {
 	}
 	l, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return exitf(exUnavailable, "--listen %s: %w", c.Listen, err)
+		return exitf(exUnavailable, "--listen %s: %w; --listen 127.0.0.1:0 takes a free port", c.Listen, err)
 	}
 	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
 		return errors.Join(exitf(exUsage, "--listen %s: the name is not this machine's loopback address", c.Listen), l.Close())

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,8 +25,19 @@ func (p *player) compare(t *Step) []string {
 	if w == nil {
 		w = &Want{}
 	}
+	r := a.reply()
+	if r == nil {
+		r = &mail.Reply{}
+	}
 	if got := a.action(); w.Action != "" && got != w.Action {
-		differ("action", w.Action, a.String())
+		if got == "none" {
+			faults = append(faults, fmt.Sprintf("action: want %q, but the plugin was not asked: it subscribes to %s", w.Action, cmp.Or(p.plugin.Stages().String(), "nothing")))
+		} else {
+			differ("action", w.Action, a.String())
+		}
+		if got == "none" || got == "failed" { // its reply is nobody's doing
+			r = nil
+		}
 	} else if got == "failed" && w.Action == "" && w.Fault == "" {
 		faults = append(faults, "the plugin "+a.String())
 	}
@@ -41,18 +53,8 @@ func (p *player) compare(t *Step) []string {
 			differ("fault", w.Fault, got)
 		}
 	}
-	r := mail.Reply{}
-	if x := a.reply(); x != nil {
-		r = *x
-	}
-	if w.Code != 0 && r.Code != w.Code {
-		differ("code", w.Code, r.Code)
-	}
-	if w.Enhanced != "" && r.Status().String() != w.Enhanced {
-		differ("enhanced", w.Enhanced, r.Status().String())
-	}
-	if w.Text != "" && r.Text != w.Text {
-		differ("text", w.Text, r.Text)
+	if r != nil {
+		compareReply(w, *r, differ)
 	}
 	p.compareMail(w, differ)
 	p.compareDelivery(w, differ)
@@ -97,6 +99,18 @@ func (p *player) compare(t *Step) []string {
 		}
 	}
 	return faults
+}
+
+func compareReply(w *Want, r mail.Reply, differ func(string, any, any)) {
+	if w.Code != 0 && r.Code != w.Code {
+		differ("code", w.Code, r.Code)
+	}
+	if w.Enhanced != "" && r.Status().String() != w.Enhanced {
+		differ("enhanced", w.Enhanced, r.Status().String())
+	}
+	if w.Text != "" && r.Text != w.Text {
+		differ("text", w.Text, r.Text)
+	}
 }
 
 // compareMail looks at session, envelope and content.

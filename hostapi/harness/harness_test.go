@@ -201,6 +201,19 @@ func TestAScenarioPasses(t *testing.T) {
 	}
 }
 
+// What is wanted of a plugin that was not asked, or that failed, is said once.
+func TestAPluginThatGivesNoVerdict(t *testing.T) {
+	want := "want = { action = \"reject\", code = 550, enhanced = \"5.7.1\", text = \"no\" }\n"
+	steps, _ := play(t, guest(), "grant = { kv = { mb = 1 }, dns = { zones = [\"*\"] }, http = [{ url = \"https://rep.test/\" }], events = [\"*\"] }\n"+
+		"[[step]]\ndo = \"wait\"\nfor = \"1s\"\n"+want+"[[step]]\ndo = \"tick\"\n"+want)
+	if f := steps[0].Faults; len(f) != 1 || !strings.Contains(f[0], `action: want "reject", but the plugin was not asked: it subscribes to connect`) {
+		t.Errorf("not asked: %q", f)
+	}
+	if f := steps[1].Faults; len(f) != 1 || f[0] != `action: want "reject", got "failed: trap: unreachable"` {
+		t.Errorf("failed: %q", f)
+	}
+}
+
 // Whatever is not as wanted is said.
 func TestAScenarioFails(t *testing.T) {
 	text := good
@@ -255,40 +268,46 @@ func TestAFailureOfThePluginIsOne(t *testing.T) {
 
 func TestMistakesInAScenarioAreNamed(t *testing.T) {
 	for text, want := range map[string]string{
-		"titel = 1":                                                          "f.toml:1:1: unknown key \"titel\"",
-		"[[step]]\ndo = \"mail\"\nfrm = \"\"":                                "f.toml:3:1: unknown key \"step.frm\"",
-		"title = 1":                                                          "f.toml:1:9: ",
-		"\n[[step]]\ndo = \"jump\"":                                          "f.toml:2: step 1: do = \"jump\": write connect, tls",
-		"[[step]]\ndo = \"mail\"\nto = \"a@b\"":                              "\"mail\" has no fact \"to\"; it may have: from params want",
-		"[[step]]\ndo = \"mail\"\nfrom = \"a b\"":                            "step 1: from = \"a b\"",
-		"[[step]]\ndo = \"mail\"\nparams = \"SIZE=x\"":                       "params = \"SIZE=x\"",
-		"[[step]]\ndo = \"rcpt\"":                                            "needs to = ",
-		"[[step]]\ndo = \"rcpt\"\nto = \"a@b>\"":                             "to has \"a@b>\"",
-		"[[step]]\ndo = \"wait\"\nfor = \"soon\"":                            "for = \"soon\"",
-		"[[step]]\ndo = \"connect\"\nip = \"x\"":                             "ip = \"x\" is no IP address",
-		"[[step]]\ndo = \"result\"\nreply = \"no\"":                          "reply = \"no\": write a code",
-		"[[step]]\ndo = \"attempt\"\nnext_hops = [\"x:y\"]":                  "next_hops has \"x:y\"",
-		"[[step]]\ndo = \"attr\"\nscope = \"x\"":                             "scope = \"x\": write session",
-		"[[step]]\ndo = \"data\"\nwant = { action = \"yes\" }":               "want.action = \"yes\": write continue",
-		"[[step]]\ndo = \"data\"\nwant = { enhanced = \"5.7\" }":             "want.enhanced = \"5.7\"",
-		"[[step]]\ndo = \"data\"\nwant = { retry = \"x\" }":                  "want.retry = \"x\"",
-		"[[step]]\ndo = \"data\"\nwant = { attrs = { me = { a = \"b\" } } }": "want.attrs.me",
-		"on_error = \"no\"":                                                  "on_error \"no\"",
-		"grant = { headers = \"all\" }":                                      "grant.headers: access \"all\"",
-		"limits = { cpu_ms = -1 }":                                           "less than 0",
-		"[[dns]]\nname = \"a\"\ntype = \"B\"":                                "type: write A, AAAA",
-		"[[dns]]\nname = \"a\"\ntype = \"A\"\nrecords = [\"::1\"]":           "\"::1\" is no address of this type",
-		"[[http]]\nurl = \"x\"":                                              "url = \"x\": write http",
-		"[kv]\nx = 1.5":                                                      "kv.x: write a text",
-		"[tables.x]\ntype = \"list\"":                                        "tables.x: type = \"list\"",
+		"titel = 1":                                                            "f.toml:1:1: unknown key \"titel\"",
+		"[[step]]\ndo = \"mail\"\nfrm = \"\"":                                  "f.toml:3:1: unknown key \"step.frm\"",
+		"title = 1":                                                            "f.toml:1:9: ",
+		"\n[[step]]\ndo = \"jump\"":                                            "f.toml:2: step 1: do = \"jump\": write connect, tls",
+		"[[step]]\ndo = \"mail\"\nto = \"a@b\"":                                "\"mail\" has no fact \"to\"; it may have: from params want",
+		"[[step]]\ndo = \"mail\"\nfrom = \"a b\"":                              "step 1: from = \"a b\"",
+		"[[step]]\ndo = \"mail\"\nparams = \"SIZE=x\"":                         "params = \"SIZE=x\"",
+		"[[step]]\ndo = \"rcpt\"":                                              "needs to = ",
+		"[[step]]\ndo = \"rcpt\"\nto = \"a@b>\"":                               "to has \"a@b>\"",
+		"[[step]]\ndo = \"wait\"\nfor = \"soon\"":                              "for = \"soon\"",
+		"[[step]]\ndo = \"connect\"\nip = \"x\"":                               "ip = \"x\" is no IP address",
+		"[[step]]\ndo = \"result\"\nreply = \"no\"":                            "reply = \"no\": write a code",
+		"[[step]]\ndo = \"attempt\"\nnext_hops = [\"x:y\"]":                    "next_hops has \"x:y\"",
+		"[[step]]\ndo = \"attr\"\nscope = \"x\"":                               "scope = \"x\": write session",
+		"[[step]]\ndo = \"data\"\nwant = { action = \"yes\" }":                 "want.action = \"yes\": write continue",
+		"[[step]]\ndo = \"data\"\nwant = { enhanced = \"5.7\" }":               "want.enhanced = \"5.7\"",
+		"[[step]]\ndo = \"data\"\nwant = { retry = \"x\" }":                    "want.retry = \"x\"",
+		"[[step]]\ndo = \"data\"\nwant = { attrs = { me = { a = \"b\" } } }":   "want.attrs.me",
+		"on_error = \"no\"":                                                    "on_error \"no\"",
+		"grant = { headers = \"all\" }":                                        "grant.headers: access \"all\"",
+		"limits = { cpu_ms = -1 }":                                             "less than 0",
+		"[[dns]]\nname = \"a\"\ntype = \"B\"":                                  "type: write A, AAAA",
+		"[[dns]]\nname = \"a\"\ntype = \"A\"\nrecords = [\"::1\"]":             "\"::1\" is no address of this type",
+		"[[http]]\nurl = \"x\"":                                                "url = \"x\": write http",
+		"[kv]\nx = 1.5":                                                        "kv.x: write a text",
+		"[tables.x]\ntype = \"list\"":                                          "tables.x: type = \"list\"",
+		"[grant]\nkv = true":                                                   "f.toml:2:6: grant.kv: wrong type: boolean",
+		"title = \"nothing happens\"":                                          "f.toml: has no [[step]], so it tests nothing",
+		"\n[config" + strings.Repeat(".a", 200_000) + "]":                      "f.toml:2: tables are nested more than 100 deep",
+		"config.a = {" + strings.Repeat("a.b={", 60) + strings.Repeat("}", 61): "tables are nested more than 100 deep",
+		strings.Repeat("[[step]]\n", 300_000):                                  "f.toml:10001: has more than 10000 steps",
+		strings.Repeat("#", harness.MaxScenario+1):                             "is larger than",
 	} {
 		_, err := harness.Parse([]byte(text), "f.toml", "")
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "f.toml") {
-			t.Errorf("%q: %v, want %q", text, err, want)
+			t.Errorf("%.100q: %v, want %q", text, err, want)
 		}
 		var e *harness.Error
 		if !errors.As(err, &e) {
-			t.Errorf("%q: %T", text, err)
+			t.Errorf("%.100q: %T", text, err)
 		}
 	}
 }
@@ -299,7 +318,7 @@ func TestTheScenarioMustHaveWhatIsGranted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	s, err := harness.Parse([]byte("grant = { secrets = [\"key\"] }"), "f.toml", "")
+	s, err := harness.Parse([]byte("grant = { secrets = [\"key\"] }\n[[step]]\ndo = \"connect\"\n"), "f.toml", "")
 	if err != nil {
 		t.Fatal(err)
 	}

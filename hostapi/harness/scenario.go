@@ -25,9 +25,10 @@ import (
 
 // Limits of a scenario.
 const (
-	MaxScenario = 16 << 20 // octets of the file
+	MaxScenario = 4 << 20  // octets of the file
 	MaxContent  = 64 << 20 // octets of one message
 	maxSteps    = 10_000
+	maxNested   = 100
 )
 
 // Scenario is a scripted session and what the plugin finds in it; the package
@@ -244,11 +245,15 @@ func Parse(data []byte, file, dir string) (*Scenario, error) {
 	if len(data) > MaxScenario {
 		return nil, &Error{File: file, What: fmt.Sprintf("is larger than %d octets; put long messages into files of their own", MaxScenario)}
 	}
+	lines, err := outline(data, file)
+	if err != nil {
+		return nil, err
+	}
 	s := &Scenario{file: file, dir: dir}
 	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(s); err != nil {
 		return nil, decodeError(err, file)
 	}
-	for i, line := range stepLines(data) {
+	for i, line := range lines {
 		if i < len(s.Steps) {
 			s.Steps[i].line = line
 		}
@@ -270,6 +275,9 @@ func decodeError(err error, file string) error {
 	if errors.As(err, &one) {
 		line, column := one.Position()
 		what := strings.TrimPrefix(one.Error(), "toml: ")
+		if i := strings.Index(what, " into "); i > 0 && strings.HasPrefix(what, "cannot decode TOML ") {
+			what = "wrong type: " + what[len("cannot decode TOML "):i] // without the names that it has in Go
+		}
 		if key := strings.Join(one.Key(), "."); key != "" && !strings.Contains(what, key) {
 			what = key + ": " + what
 		}
@@ -278,21 +286,56 @@ func decodeError(err error, file string) error {
 	return &Error{File: file, What: strings.TrimPrefix(err.Error(), "toml: ")}
 }
 
-// stepLines are the lines of the [[step]]s.
-func stepLines(data []byte) (lines []int) {
+// outline are the lines of the [[step]]s. It refuses what would cost the decoder
+// far more than the file is long. What is no TOML is left to the decoder.
+func outline(data []byte, file string) (lines []int, err error) {
 	var p unstable.Parser
 	p.Reset(data)
+	line, at := 1, 0
 	for p.NextExpression() {
 		e := p.Expression()
-		if e.Kind != unstable.ArrayTable {
+		if e.Kind == unstable.Comment {
 			continue
 		}
 		it := e.Key()
-		if it.Next() && string(it.Node().Data) == "step" && it.IsLast() {
-			lines = append(lines, p.Shape(it.Node().Raw).Start.Line)
+		if it.Next() {
+			if begin := int(it.Node().Raw.Offset); begin > at {
+				line += bytes.Count(data[at:begin], []byte("\n"))
+				at = begin
+			}
+			if e.Kind == unstable.ArrayTable && string(it.Node().Data) == "step" && it.IsLast() {
+				lines = append(lines, line)
+			}
+		}
+		if nested(e) > maxNested {
+			return nil, &Error{File: file, Line: line, What: fmt.Sprintf("tables are nested more than %d deep", maxNested)}
+		}
+		if len(lines) > maxSteps {
+			return nil, &Error{File: file, Line: line, What: fmt.Sprintf("has more than %d steps", maxSteps)}
 		}
 	}
-	return lines
+	return lines, nil
+}
+
+// nested is how many tables lie in each other, those of dotted keys too.
+func nested(n *unstable.Node) int {
+	depth, most := 0, 0
+	var inner unstable.Iterator
+	switch n.Kind {
+	case unstable.Table, unstable.ArrayTable, unstable.KeyValue:
+		for it := n.Key(); it.Next(); {
+			depth++
+		}
+		if n.Kind == unstable.KeyValue {
+			most = nested(n.Value())
+		}
+	case unstable.InlineTable, unstable.Array:
+		inner = n.Children()
+	}
+	for inner.Next() {
+		most = max(most, nested(inner.Node()))
+	}
+	return depth + most
 }
 
 // check finds what the decoder does not.
@@ -301,8 +344,12 @@ func (s *Scenario) check() error {
 	fault := func(line int, format string, args ...any) {
 		all = append(all, &Error{File: s.file, Line: line, What: fmt.Sprintf(format, args...)})
 	}
-	if len(s.Steps) > maxSteps {
+	switch {
+	case len(s.Steps) == 0:
+		fault(0, "has no [[step]], so it tests nothing")
+	case len(s.Steps) > maxSteps:
 		fault(0, "has %d steps; the limit is %d", len(s.Steps), maxSteps)
+		return errors.Join(all...)
 	}
 	if _, err := s.spec(); err != nil {
 		fault(0, "%v", err)
