@@ -56,7 +56,7 @@
 //	connect   ip (192.0.2.1) port local_ip local_port ptr listener (mx) auth
 //	tls       version (1.3) cipher sni fingerprint
 //	ehlo      name (client.example) verb (EHLO)
-//	auth      auth, the name that the client gives; password authzid
+//	auth      auth, the name that the client gives; password authzid. It counts for the session if the plugin accepts
 //	command   verb arg
 //	mail      from (empty: the null reverse-path) params, such as "SIZE=100 SMTPUTF8"
 //	rcpt      to params, such as "NOTIFY=NEVER"

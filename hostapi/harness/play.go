@@ -362,7 +362,9 @@ func (p *player) do(t *Step) error {
 			c.Mechanism, c.Password = "PLAIN", []byte(t.Password)
 		}
 		e.Stage, e.Verb, e.Arg, e.Auth = hook.Auth, "AUTH", c.Mechanism, c
-		if o = p.ask(p.talk, e); !refuses(o) {
+		// As the server: no opinion authenticates nobody, and a client that wants to
+		// act as somebody else needs a plugin that says so.
+		if o = p.ask(p.talk, e); o.Action == hook.Accept && (c.ID != "" || c.AuthzID == "" || c.AuthzID == t.Auth) {
 			if c.ID == "" {
 				c.ID = t.Auth
 			}
