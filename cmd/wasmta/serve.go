@@ -105,7 +105,10 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 
 	plugins := newManager(eng, log.Program("plugin"))
 	defer plugins.Close(true)
-	if err := plugins.Start(e.ctx, specs); err != nil {
+	if err := plugins.Start(e.ctx, specs); e.ctx.Err() != nil {
+		main.Info("told to end before the plugins were ready")
+		return nil
+	} else if err != nil {
 		return exit{exConfig, err}
 	}
 
