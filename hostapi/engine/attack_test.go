@@ -348,7 +348,7 @@ func TestW7HostCallFuzz(t *testing.T) {
 		m := wb.New()
 		index := map[string]uint32{}
 		var code wb.Code
-		calls := make([]function, 24)
+		calls := make([]function, 1+rnd.IntN(24))
 		for n := range calls {
 			calls[n] = functions[rnd.IntN(len(functions))]
 		}
