@@ -133,15 +133,18 @@ type sentence struct {
 func (s sentence) LogValue() slog.Value { return slog.GroupValue(s.keys...) }
 
 // Received: a message is ours; who brought it. was is the id that it had while
-// it was received, which lines about that have, if by, a plugin, replaced its
-// body, else zero.
-func (l Log) Received(id, was mail.ID, by string, c *mail.Client) {
+// it was received, which lines about that have, if a plugin replaced its body,
+// else zero. changedBy says which plugins changed what; empty: none.
+func (l Log) Received(id, was mail.ID, changedBy string, c *mail.Client) {
 	attrs := []slog.Attr{slog.String("client", ClientName(c)), slog.String("helo", c.Helo), slog.String("listener", c.Listener)}
 	if c.Auth != "" {
 		attrs = append(attrs, slog.String("sasl_method", c.AuthMech), slog.String("sasl_username", c.Auth))
 	}
 	if was != 0 {
-		attrs = append(attrs, slog.String("orig_queue_id", was.String()), slog.String("body_plugin", by))
+		attrs = append(attrs, slog.String("orig_queue_id", was.String()))
+	}
+	if changedBy != "" {
+		attrs = append(attrs, slog.String("changed_by", changedBy))
 	}
 	l.emit(slog.LevelInfo, "smtpd", id.String(), "received", attrs...)
 }

@@ -116,6 +116,7 @@ func (b *NewBody) Close() error {
 	b.spool, b.buf = nil, nil
 	body, size, replaced := c.Body, c.BodySize, c.Replaced
 	c.Body, c.BodySize, c.Replaced = s, s.Size(), true
+	b.e.edited |= EditBody
 	b.e.onUndo(func() {
 		c.Body, c.BodySize, c.Replaced = body, size, replaced
 		s.Abort()

@@ -132,7 +132,11 @@ type Conversation struct {
 	chain   Chain
 	members []member
 	report  func(Failure)
+	changed func(Change)
 }
+
+// OnChange has f told of every change that stays.
+func (k *Conversation) OnChange(f func(Change)) { k.changed = f }
 
 type member struct {
 	instance   Instance // nil: not opened, or no Opener
@@ -188,10 +192,9 @@ func (k *Conversation) Ask(ctx context.Context, e *Event) Outcome {
 			return o
 		}
 		if v.Action == Continue || v.Action == Accept || e.Stage.Ignored() {
-			if b := e.body; b != nil && !b.gone {
-				e.Content.By = p.Name
+			if what := e.keep(); what != 0 && k.changed != nil {
+				k.changed(Change{p.Name, p.Generation, e.Stage, what})
 			}
-			e.keep()
 		} else {
 			e.rollback()
 		}

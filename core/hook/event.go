@@ -41,6 +41,7 @@ type Event struct {
 	Reason    string
 	undo      []func()
 	body      *NewBody // that the plugin is writing; nil: none
+	edited    Edit     // since the last keep or rollback
 	copied    bool     // the recipients were, since the last keep or rollback: undoing takes the copy away
 }
 
@@ -92,7 +93,6 @@ type Content struct {
 	Body     io.ReaderAt
 	BodySize int64
 	Replaced bool                  // the body is one that a plugin wrote
-	By       string                // the plugin that replaced it last
 	NewSpool func() (Spool, error) // message: for a body that replaces this one; nil: it cannot be replaced
 }
 
@@ -222,6 +222,7 @@ func (e *Event) SetReversePath(p mail.Path) error {
 	}
 	old := e.Tx.Envelope.ReversePath
 	e.Tx.Envelope.ReversePath = p
+	e.edited |= EditReversePath
 	e.onUndo(func() { e.Tx.Envelope.ReversePath = old })
 	return nil
 }
@@ -292,6 +293,7 @@ func (e *Event) editRecipients(f func([]mail.Recipient) ([]mail.Recipient, error
 		return err
 	}
 	e.Tx.Envelope.Recipients = list
+	e.edited |= EditRecipients
 	if !e.copied {
 		e.copied = true
 		e.onUndo(func() { e.Tx.Envelope.Recipients = old })
@@ -311,6 +313,7 @@ func (e *Event) EditHeader(f func(*mail.Header) error) error {
 		return err
 	}
 	e.Content.Header, e.Content.Edited = h, true
+	e.edited |= EditHeader
 	e.onUndo(func() { e.Content.Header, e.Content.Edited = old, edited })
 	return nil
 }
@@ -322,6 +325,7 @@ func (e *Event) SetBanner(text string) error {
 	}
 	old := e.Session.Banner
 	e.Session.Banner = text
+	e.edited |= EditGreeting
 	e.onUndo(func() { e.Session.Banner = old })
 	return nil
 }
@@ -335,6 +339,7 @@ func (e *Event) SetExtensions(list []string) error {
 	}
 	old := e.Session.Extensions
 	e.Session.Extensions = slices.Clone(list)
+	e.edited |= EditGreeting
 	e.onUndo(func() { e.Session.Extensions = old })
 	return nil
 }
@@ -350,6 +355,7 @@ func (e *Event) SetAuthID(id string) error {
 	}
 	c, old := e.Auth, e.Auth.ID
 	c.ID = id
+	e.edited |= EditIdentity
 	e.onUndo(func() { c.ID = old })
 	return nil
 }
@@ -365,6 +371,7 @@ func (e *Event) SetSizeLimit(n int64) error {
 		return ErrLimit
 	}
 	e.Tx.SizeLimit = n
+	e.edited |= EditLimit
 	e.onUndo(func() { e.Tx.SizeLimit = old })
 	return nil
 }
@@ -386,6 +393,7 @@ func (e *Event) EditDelivery(f func(*Delivery) error) error {
 		return ErrLimit
 	}
 	*e.Delivery = d
+	e.edited |= EditDelivery
 	e.onUndo(func() { *e.Delivery = old })
 	return nil
 }
@@ -405,19 +413,25 @@ func (e *Event) EditNotice(f func(*Notice) error) error {
 		return ErrIndex
 	}
 	e.Delivery.Notice = &n
+	e.edited |= EditNotification
 	e.onUndo(func() { e.Delivery.Notice = old })
 	return nil
 }
 
 func (e *Event) onUndo(f func()) { e.undo = append(e.undo, f) }
 
-// keep makes the edits since the last keep or rollback lasting.
-func (e *Event) keep() { e.undo, e.body, e.copied = e.undo[:0], nil, false }
+// keep makes the edits since the last keep or rollback lasting, and tells what
+// they were.
+func (e *Event) keep() Edit {
+	what := e.edited
+	e.undo, e.body, e.copied, e.edited = e.undo[:0], nil, false, 0
+	return what
+}
 
 // rollback undoes them, the last first.
 func (e *Event) rollback() {
 	for i := len(e.undo) - 1; i >= 0; i-- {
 		e.undo[i]()
 	}
-	e.undo, e.body, e.copied = e.undo[:0], nil, false
+	e.undo, e.body, e.copied, e.edited = e.undo[:0], nil, false, 0
 }

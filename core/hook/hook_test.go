@@ -246,3 +246,34 @@ func TestManyEditsOfRecipientsAreUndone(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatPluginsChangeIsTold(t *testing.T) {
+	e := rcptEvent()
+	e.Stage = Message
+	e.Recipient = -1
+	e.Content = &Content{}
+	edit := func(v Action, f func() error) HandlerFunc {
+		return func(context.Context, *Event) (Verdict, error) { return Verdict{Action: v}, f() }
+	}
+	path := mail.Path{Local: "new", Domain: "b"}
+	chain := Chain{
+		{Name: "quiet", Stages: Stages(Message), Handler: edit(Continue, func() error { return e.SetAttr(ScopeTransaction, "quiet/x", []byte("1")) })},
+		{Name: "both", Generation: "g", Stages: Stages(Message), Handler: edit(Continue, func() error {
+			return errors.Join(e.AddRecipient(path), e.AddRecipient(path), e.EditHeader(func(*mail.Header) error { return nil }))
+		})},
+		{Name: "failing", OnError: FailContinue, Stages: Stages(Message), Handler: edit(Continue, func() error {
+			return errors.Join(e.SetReversePath(path), errors.New("no"))
+		})},
+		{Name: "refusing", Stages: Stages(Message), Handler: edit(Reject, func() error { return e.SetReversePath(path) })},
+	}
+	var got []Change
+	k := chain.Open("mx", nil)
+	k.OnChange(func(c Change) { got = append(got, c) })
+	k.Ask(context.Background(), e)
+	if want := []Change{{"both", "g", Message, EditRecipients | EditHeader}}; !slices.Equal(got, want) {
+		t.Errorf("told of %+v, want %+v", got, want)
+	}
+	if s := (EditRecipients | EditHeader).String(); s != "recipients+header" {
+		t.Error(s)
+	}
+}

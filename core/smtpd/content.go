@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
@@ -299,7 +300,7 @@ func (s *session) settle(c *content) *mail.Reply {
 	if id == was {
 		was = 0
 	}
-	s.log.Received(id, was, c.seen.By, &tx.Envelope.Client)
+	s.log.Received(id, was, changedBy(tx.changes), &tx.Envelope.Client)
 	s.log.Queued(id, tx.Envelope.ReversePath, size, len(tx.Envelope.Recipients), c.seen.Header.Get("Message-ID"), tx.hold != "")
 	if o.Action == hook.Hold {
 		accepted = mail.NewReply(250, "2.6.0", "Message accepted")
@@ -326,4 +327,21 @@ func unique(list []mail.Recipient) []mail.Recipient {
 		}
 	}
 	return out
+}
+
+// changedBy says for the log which plugin has changed what of a message:
+// "clean:header+body list:recipients".
+func changedBy(list []hook.Change) string {
+	var names []string
+	what := make(map[string]hook.Edit)
+	for _, c := range list {
+		if what[c.Plugin] == 0 {
+			names = append(names, c.Plugin)
+		}
+		what[c.Plugin] |= c.What
+	}
+	for i, name := range names {
+		names[i] = name + ":" + what[name].String()
+	}
+	return strings.Join(names, " ")
 }

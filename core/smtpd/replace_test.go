@@ -341,7 +341,7 @@ func TestAReplacedBodyCanBeFollowedInTheLog(t *testing.T) {
 		t.Errorf("%s was %s: %q, %q", is, was, reply, m[0].Header)
 	}
 	log := h.log.String()
-	for _, want := range []string{": " + is + ": client=", ", orig_queue_id=" + was + ", body_plugin=footer", ": " + is + ": from=<", ": " + was + ": warning: plugin failed: plugin=broken"} {
+	for _, want := range []string{": " + is + ": client=", ", orig_queue_id=" + was + ", changed_by=footer:body", ": " + is + ": from=<", ": " + was + ": warning: plugin failed: plugin=broken"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("no %q in\n%s", want, log)
 		}
@@ -352,7 +352,7 @@ func TestAReplacedBodyCanBeFollowedInTheLog(t *testing.T) {
 	k.envelope()
 	k.do("DATA", "354")
 	k.do("x: y\r\n\r\nbody\r\n.", "250")
-	if log := h.log.String(); strings.Contains(log, "orig_queue_id") {
+	if log := h.log.String(); strings.Contains(log, "orig_queue_id") || strings.Contains(log, "changed_by") {
 		t.Errorf("nothing was replaced:\n%s", log)
 	}
 }

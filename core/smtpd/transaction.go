@@ -19,6 +19,7 @@ type transaction struct {
 	later   int    // RCPT commands answered 4yz
 	discard string // the plugin that has the message thrown away; empty: none
 	hold    string // why it is to be held; empty: it is not
+	changes []hook.Change
 	content *content
 }
 
@@ -40,6 +41,11 @@ func (s *session) begin(from mail.Path, p mail.MailParams) {
 func (s *session) pin() {
 	s.pinned, s.release = s.opts.Source.Acquire()
 	s.chain = s.pinned.Open(s.opts.Listener, s.pluginFailed)
+	s.chain.OnChange(func(c hook.Change) {
+		if s.tx != nil {
+			s.tx.changes = append(s.tx.changes, c)
+		}
+	})
 }
 
 // renew changes to the chain in force if the session holds one that was
