@@ -285,7 +285,7 @@ func TestSinks(t *testing.T) {
 	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
 		t.Errorf("mode is %v", info.Mode())
 	}
-	if _, err := s.Apply([]SinkSpec{{File: "/nonexistent/x"}}); err == nil {
+	if _, err := s.Apply([]SinkSpec{{File: filepath.Join(path, "x")}}); err == nil {
 		t.Error("a file that cannot be made is no error")
 	}
 }
