@@ -208,12 +208,13 @@ func (e *Engine) findStack(f api.Function) {
 	}
 }
 
-// Fuel is handed out in slices. The first is 1/32 ms of usual code, so that a
+// Fuel is handed out in slices. The first is 1/8 ms of usual code, so that a
 // guest whose code is a hundred times slower, for it waits for memory, comes
-// back in time; the next are what takes sliceTime, as it was measured, and no
+// back in time, and an interpreter, which pays for code that it jumps over, is
+// not held up in every hook; the next are what takes sliceTime, as it was measured, and no
 // more than 1/8 ms of usual code, for it may become slow at any time.
 const (
-	firstSlice   = 32
+	firstSlice   = 8
 	largestSlice = 8
 	leastSlice   = 1024
 	sliceTime    = 500 * time.Microsecond

@@ -64,18 +64,21 @@ const enhancedCode = (s) => {
   return n;
 };
 // What codes an action has, and the usual one.
-const suits = {
-  [ACCEPT]: ["200 to 299", (c) => c >= 200 && c < 300, 250], [REJECT]: ["500 to 599, without 521", (c) => c >= 500 && c < 600 && c !== 521, 550],
-  [DEFER]: ["400 to 499", (c) => c >= 400 && c < 500, 451], [DROP]: ["421 or 554", (c) => c === 421 || c === 554, 421],
-};
+const suits = { [ACCEPT]: "200 to 299", [REJECT]: "500 to 599, without 521", [DEFER]: "400 to 499", [DROP]: "421 or 554" };
+const usual = { [ACCEPT]: 250, [REJECT]: 550, [DEFER]: 451, [DROP]: 421 };
+const fits = (action, c) => (c | 0) === c && (
+  action === REJECT ? c >= 500 && c < 600 && c !== 521 : action === DEFER ? c >= 400 && c < 500 :
+  action === ACCEPT ? c >= 200 && c < 300 : c === 421 || c === 554);
 let made = false; // the hook made a verdict, which it must return
 const answer = (action, code, enhanced, text) => {
-  const [those, fits, usual] = suits[action];
   made = true;
-  if (code !== 0 && !(Number.isInteger(code) && fits(code))) throw new TypeError(`the code ${show(code)} does not suit this verdict: it has ${those}`);
+  if (code !== 0 && !fits(action, code)) throw new TypeError(`the code ${show(code)} does not suit this verdict: it has ${suits[action]}`);
   if (enhanced !== "" || text !== "" || action === ACCEPT && code !== 0) {
-    const e = enhancedCode(enhanced);
-    if (e !== 0 && e >> 20 !== Math.trunc((code || usual) / 100)) throw new TypeError(`${enhanced} does not suit the code ${code || usual}`);
+    let e = 0;
+    if (enhanced !== "") {
+      e = enhancedCode(enhanced);
+      if (e >> 20 !== ((code || usual[action]) / 100 | 0)) throw new TypeError(`${enhanced} does not suit the code ${code || usual[action]}`);
+    }
     // The server takes 8 KiB. A text that a message made longer must not be lost as a whole.
     const t = string(text);
     if (host.reply(code, e, t) === -10) host.reply(code, e, t.slice(0, 2700));
@@ -384,18 +387,20 @@ const place = (e) => {
 };
 const oneLine = (s) => s.slice(0, 4000).replace(/[\r\n]+/g, " ") + "\n";
 // What a hook is called through: a return that was forgotten lets mail in.
-const returned = (name, v) => {
-  if (name === "onSelftest") {
-    if (v === false) throw new Error("onSelftest returned false");
-    return undefined;
-  }
-  if (made && v === undefined) throw new TypeError(`${name} made a verdict and did not return it: write return s.reject(...)`);
-  return v;
+const forgot = (name) => new TypeError(`${name} made a verdict and did not return it: write return s.reject(...)`);
+const passed = (v) => {
+  if (v === false) throw new Error("onSelftest returned false");
 };
-const caller = (name, f) => (s) => {
-  made = false;
-  const v = f(s);
-  return v instanceof Promise ? v.then((v) => returned(name, v)) : returned(name, v);
+const caller = (name, f) => {
+  const returned = name === "onSelftest" ? passed : (v) => {
+    if (made && v === undefined) throw forgot(name);
+    return v;
+  };
+  return (s) => {
+    made = false;
+    const v = f(s);
+    return typeof v === "object" && v instanceof Promise ? v.then(returned) : returned(v);
+  };
 };
 // Three functions for what calls the hooks: what to log of an exception, the hooks' argument, and the beginning.
 host.boot((e) => {
