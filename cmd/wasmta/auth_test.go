@@ -262,7 +262,7 @@ s.quit()
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := exec.LookPath(c.name); err != nil {
-				t.Skipf("%s is not installed", c.name)
+				t.Skipf("%s is not installed (Debian has a package of this name)", c.name)
 			}
 			for _, mechanism := range []string{"PLAIN", "LOGIN"} {
 				before := len(delivered())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -249,7 +250,7 @@ func (p *project) build(ctx context.Context) ([]byte, error) {
 		}
 		return wasm, nil
 	case "tinygo":
-		tool, err := find("tinygo", "install TinyGo 0.39 or later from tinygo.org", "tinygo")
+		tool, err := find("tinygo", "install TinyGo 0.39 or later from tinygo.org, or name it in $TINYGO", cmp.Or(os.Getenv("TINYGO"), "tinygo"))
 		if err != nil {
 			return nil, err
 		}
@@ -257,7 +258,10 @@ func (p *project) build(ctx context.Context) ([]byte, error) {
 		if gobuild.Vendored(p.dir) {
 			env = append(env, "GOFLAGS=-mod=vendor", "GOWORK=off")
 		}
-		err = p.run(ctx, p.dir, env, tool, "build", "-target=wasip1", "-buildmode=c-shared", "-opt=z", "-no-debug", "-o", out, ".")
+		// A TinyGo built without its libraries has a target of its own. With a
+		// scheduler, every call would allocate a stack.
+		target := cmp.Or(os.Getenv("TINYGO_TARGET"), "wasip1")
+		err = p.run(ctx, p.dir, env, tool, "build", "-target="+target, "-buildmode=c-shared", "-scheduler=none", "-opt=z", "-no-debug", "-o", out, ".")
 		return result(out, err)
 	case "rust":
 		return p.rust(ctx, out)
