@@ -341,6 +341,7 @@ func TestMissingTools(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "p")
 			command(t, exOK, "plugin", "new", "--lang", lang, dir)
 			t.Setenv("PATH", t.TempDir())
+			t.Setenv("TINYGO", "")
 			if out := command(t, exUnavailable, "plugin", "build", dir); !strings.Contains(out, want) {
 				t.Errorf("build says\n%s", out)
 			}
