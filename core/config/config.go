@@ -52,20 +52,35 @@ type Config struct {
 	Secrets   map[string]Secret `toml:"secrets"`
 	Keys      map[string]Key    `toml:"keys"`
 	Admin     Admin             `toml:"admin"`
-	Log       Log               `toml:"log"`
+
+	Certificates []Certificate         `toml:"certificate"`
+	ACME         ACME                  `toml:"acme"`
+	TLSReport    TLSReport             `toml:"tls_report"`
+	Credentials  map[string]Credential `toml:"credentials"`
+	Sources      []Source              `toml:"source"`
+	Pools        []Pool                `toml:"pool"`
+	Shapes       []Shape               `toml:"shape"`
+	Notify       Notify                `toml:"notify"`
+
+	Log Log `toml:"log"`
 }
 
 // Listener is one [[listener]].
 type Listener struct {
 	Name          string  `toml:"name"`
 	Role          Role    `toml:"role"`           // mx | submission | lmtp
-	Address       string  `toml:"address"`        // host:port, or unix:PATH
+	Address       string  `toml:"address"`        // host:port, unix:PATH, or systemd:NAME
 	TLS           TLSMode `toml:"tls"`            // none | starttls | implicit
 	ProxyProtocol bool    `toml:"proxy_protocol"` // from ProxyNetworks only
 
 	ProxyNetworks  []Prefix `toml:"proxy_networks"`   // default: relay_networks
 	AuthWithoutTLS bool     `toml:"auth_without_tls"` // AUTH in clear text too
 	AuthRelay      *bool    `toml:"auth_relay"`       // who is authenticated may send to anyone; not nil after Load
+
+	XClientNetworks   []Prefix `toml:"xclient_networks"`   // who may say XCLIENT; empty: nobody
+	ClientCertificate string   `toml:"client_certificate"` // none | ask | require: for AUTH EXTERNAL
+	ClientCA          string   `toml:"client_ca"`          // PEM file; absolute after Load
+	Mode              string   `toml:"mode"`               // of a unix socket, octal; empty: as the umask says
 }
 
 // Local tells whether only this machine can reach the listener.
@@ -93,13 +108,20 @@ type DNS struct {
 type Delivery struct {
 	DANE   bool `toml:"dane"`    // RFC 7672
 	MTASTS bool `toml:"mta_sts"` // RFC 8461
+
+	Pool string `toml:"pool"` // egress pool, where nobody names one; empty: any address of the machine
 }
 
 // Route is one [[route]].
 type Route struct {
-	Domains []string `toml:"domains"` // exact, ".suffix", or "*"
-	To      *NextHop `toml:"to"`      // not nil after Load
-	TLS     string   `toml:"tls"`     // opportunistic | none | encrypt | verify
+	Domains    []string `toml:"domains"`    // exact, ".suffix", or "*"; empty: all, if another condition is given
+	Senders    []string `toml:"senders"`    // addresses, domains, ".suffix", or "<>" for the null reverse-path; empty: all
+	Recipients []string `toml:"recipients"` // regular expressions for the whole address; empty: all
+	Listeners  []string `toml:"listeners"`  // that took the message; empty: all
+	Credential string   `toml:"credential"` // name of [credentials]
+	Pool       string   `toml:"pool"`       // name of a [[pool]]
+	To         *NextHop `toml:"to"`         // not nil after Load
+	TLS        string   `toml:"tls"`        // opportunistic | none | encrypt | verify
 }
 
 // Queue is [queue].
@@ -121,7 +143,12 @@ type Limits struct {
 	PluginMemory       Size     `toml:"plugin_memory"` // all instances together; 0: a quarter of RAM
 	CommandTimeout     Duration `toml:"command_timeout"`
 	AuthFailures       int      `toml:"auth_failures"` // of one session
-	AuthDelay          Duration `toml:"auth_delay"`    // before credentials are refused
+
+	AuthFailuresPerAddress int      `toml:"auth_failures_per_address"` // or IPv6 /64, in AuthWindow
+	AuthFailuresPerUser    int      `toml:"auth_failures_per_user"`    // in AuthWindow
+	AuthWindow             Duration `toml:"auth_window"`
+
+	AuthDelay Duration `toml:"auth_delay"` // before credentials are refused
 }
 
 // Plugin is one [[plugin]].
@@ -277,8 +304,10 @@ func Parse(data []byte, path, dir string) (*Config, error) {
 		Limits: Limits{
 			MessageSize: 50 << 20, Recipients: 1000, Sessions: 10_000, SessionsPerAddress: 100, MinFree: 256 << 20,
 			Deliveries: 200, DeliveriesPerHop: 20, CommandTimeout: 5 * Minute,
-			AuthFailures: 3, AuthDelay: 2 * Second,
+			AuthFailures: 3, AuthDelay: 2 * Second, AuthFailuresPerAddress: 20, AuthFailuresPerUser: 20, AuthWindow: 15 * Minute,
 		},
+		TLSReport: TLSReport{Collect: true},
+		Notify:    Notify{MaxSize: 50 << 10},
 	}
 	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
 	if err := d.Decode(c); err != nil {
@@ -348,7 +377,7 @@ func kindOf(t string) string {
 		return "a whole number"
 	case t == "bool":
 		return "true or false"
-	case oneOf(strings.TrimPrefix(t, "*"), "string", "config.NextHop", "config.Duration", "config.Size", "config.Prefix", "config.Role", "config.TLSMode"):
+	case oneOf(strings.TrimPrefix(t, "*"), "string", "config.NextHop", "config.Duration", "config.Size", "config.Prefix", "config.Role", "config.TLSMode", "config.Rate"):
 		return "a text in quotes"
 	}
 	return "a table"
@@ -384,6 +413,7 @@ func (c *Config) defaults() {
 	if len(c.Queue.Retry) == 0 {
 		c.Queue.Retry = []Duration{5 * Minute, 15 * Minute, 30 * Minute, Hour, 2 * Hour, 4 * Hour}
 	}
+	c.transportDefaults()
 	def(&c.Admin.Socket, "{data_dir}/admin.sock")
 	def(&c.Log.Format, "line")
 	def(&c.Log.Level, "info")
@@ -408,6 +438,7 @@ func (c *Config) resolve(dir string) {
 	abs(&c.Admin.Socket)
 	abs(&c.TLS.Certificate)
 	abs(&c.TLS.Key)
+	c.resolveTransport(abs)
 	for i := range c.Plugins {
 		abs(&c.Plugins[i].Module)
 	}
@@ -509,16 +540,17 @@ func (c *Config) check(p *checker) {
 		}
 		path, unix := strings.CutPrefix(l.Address, "unix:")
 		switch _, port, err := net.SplitHostPort(l.Address); {
+		case strings.HasPrefix(l.Address, "systemd:"):
 		case unix && path == "", !unix && (err != nil || !portNumber(port)):
-			p.fault(key+"address", "address %q must be HOST:PORT (\"0.0.0.0:25\", \"[::]:25\") or unix:PATH", l.Address)
+			p.fault(key+"address", "address %q must be HOST:PORT (\"0.0.0.0:25\", \"[::]:25\"), unix:PATH or systemd:NAME", l.Address)
 		case unix && len(path) > maxUnixPath:
 			p.fault(key+"address", "the path %q is %d octets long; unix sockets allow about %d: set a shorter one", path, len(path), maxUnixPath)
 		case addresses[l.Address] && !strings.HasSuffix(l.Address, ":0"):
 			p.fault(key+"address", "the address %q is used by two listeners; give each its own", l.Address)
 		}
 		addresses[l.Address] = true
-		if l.TLS != TLSNone && c.TLS.Certificate == "" {
-			p.fault(key+"tls", "tls = %q needs a certificate: set certificate and key in [tls], or tls = \"none\"", l.TLS)
+		if l.TLS != TLSNone && c.TLS.Certificate == "" && len(c.Certificates) == 0 && len(c.ACME.Domains) == 0 {
+			p.fault(key+"tls", "tls = %q needs a certificate: set certificate and key in [tls], or domains in [acme], or tls = \"none\"", l.TLS)
 		}
 		switch {
 		case !l.ProxyProtocol && len(l.ProxyNetworks) > 0:
@@ -535,8 +567,8 @@ func (c *Config) check(p *checker) {
 	}
 	for i, r := range c.Routes {
 		key := fmt.Sprintf("route.%d.", i)
-		if len(r.Domains) == 0 {
-			p.fault(key+"domains", "a route needs domains: a list of names, \".suffix\" or \"*\"")
+		if len(r.Domains)+len(r.Senders)+len(r.Recipients)+len(r.Listeners) == 0 {
+			p.fault(key+"domains", "a route needs domains: a list of names, \".suffix\" or \"*\"; or senders, recipients or listeners")
 		}
 		for _, d := range r.Domains {
 			if _, err := mail.ParseDomain(strings.TrimPrefix(d, ".")); d != "*" && err != nil {
@@ -562,7 +594,7 @@ func (c *Config) check(p *checker) {
 		key string
 		is  Duration
 	}{{"queue.lifetime", c.Queue.Lifetime}, {"queue.warn_after", c.Queue.WarnAfter}, {"limits.command_timeout", c.Limits.CommandTimeout},
-		{"limits.auth_delay", c.Limits.AuthDelay}} {
+		{"limits.auth_delay", c.Limits.AuthDelay}, {"limits.auth_window", c.Limits.AuthWindow}} {
 		if v.is < Second { // a bare number counts nanoseconds
 			p.fault(v.key, "%s must be at least 1s; write a number and a unit in quotes, such as \"30s\", \"5m\", \"4h\", \"5d\"", v.key)
 		}
@@ -575,6 +607,7 @@ func (c *Config) check(p *checker) {
 		{"sessions_per_address", int64(c.Limits.SessionsPerAddress)}, {"min_free", int64(c.Limits.MinFree)},
 		{"deliveries", int64(c.Limits.Deliveries)}, {"deliveries_per_hop", int64(c.Limits.DeliveriesPerHop)},
 		{"auth_failures", int64(c.Limits.AuthFailures)},
+		{"auth_failures_per_address", int64(c.Limits.AuthFailuresPerAddress)}, {"auth_failures_per_user", int64(c.Limits.AuthFailuresPerUser)},
 	} {
 		if v.is < 1 {
 			p.fault("limits."+v.key, "%s must be at least 1", v.key)
@@ -583,6 +616,7 @@ func (c *Config) check(p *checker) {
 	if c.Limits.PluginMemory < 0 {
 		p.fault("limits.plugin_memory", "plugin_memory must be a size, or left out for a quarter of the memory")
 	}
+	c.checkTransport(p)
 	c.checkSupplies(p)
 	plugins := map[string]bool{}
 	for i, g := range c.Plugins {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // BodyType is the BODY parameter of MAIL (RFC 6152, RFC 3030).
@@ -74,6 +75,17 @@ type MailParams struct {
 	RequireTLS bool   // RFC 8689
 	Return     Return // RFC 3461
 	EnvID      string // RFC 3461 ENVID, decoded; printable ASCII, <= 100 octets
+
+	HoldUntil time.Time // RFC 4865: not to be delivered before; zero: at once
+	Priority  int8      // RFC 6710 MT-PRIORITY, -9 to 9; 0: normal
+	By        DeliverBy // RFC 2852
+}
+
+// DeliverBy is the deadline that a client gave with BY (RFC 2852).
+type DeliverBy struct {
+	Time   time.Time // zero: none was given
+	Return bool      // by-mode R: what is late is returned; else (N) the sender is told and it is tried on
+	Trace  bool      // by-trace: a relayed notification is wanted where BY ends
 }
 
 // RcptParams are the ESMTP parameters of RCPT that the recipient keeps.
@@ -81,6 +93,9 @@ type RcptParams struct {
 	Notify    Notify
 	OrcptType string // RFC 3461 ORCPT, address type, e.g. rfc822; empty: none
 	Orcpt     string // decoded; printable, <= 500 octets
+
+	ValidSince         time.Time // RFC 7293 RRVS: the mailbox must have had its owner since; zero: not asked
+	ValidSinceContinue bool      // RRVS with ;C: relay also where RRVS is not offered; else (;R) return it
 }
 
 // Param is one esmtp-param of MAIL or RCPT: KEYWORD or KEYWORD=value.

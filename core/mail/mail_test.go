@@ -53,7 +53,7 @@ func TestParametersAreValidatedAfterDecoding(t *testing.T) {
 		}
 	}
 	_, rc, r := ParseRcpt("<a@b> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x+40y", false, all)
-	if r != nil || rc != (RcptParams{NotifySuccess | NotifyDelay, "rfc822", "x@y"}) {
+	if r != nil || rc != (RcptParams{Notify: NotifySuccess | NotifyDelay, OrcptType: "rfc822", Orcpt: "x@y"}) {
 		t.Errorf("good RCPT parameters: %+v, %v", rc, r)
 	}
 	for arg, code := range map[string]int{

@@ -75,6 +75,9 @@ type NextHop struct {
 	TLS       TLSPolicy
 	Source    string // local address to connect from; empty: any
 	Helo      string // name given in EHLO; empty: the server's
+
+	Pool       string // egress pool that Source and Helo are chosen from, if they are empty; empty: the default one
+	Credential string // name of [credentials] to authenticate with; empty: none
 }
 
 // String prints the next hop as the configuration writes it.

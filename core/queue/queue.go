@@ -99,10 +99,11 @@ type Draft interface {
 
 // CommitOptions are the initial state of a message's items.
 type CommitOptions struct {
-	Due    time.Time
-	Expire time.Time
-	Held   bool // committed in state held; Reason says why
-	Reason string
+	Due      time.Time
+	Expire   time.Time
+	Held     bool // committed in state held; Reason says why
+	Reason   string
+	Priority int // of all items; higher first
 }
 
 // Body reads a message's body.
@@ -151,6 +152,7 @@ type Item struct {
 	Held       bool           // not due until released
 	Reason     string         // why it is held or was deferred, for the operator
 	Pinned     *mail.NextHop  // set by a plugin or an operator: routing is not asked
+	LastHop    string         // next hop of the last attempt, as [mail.NextHop.String] prints it; empty: none was made
 	History    []mail.Attempt // the last ones, oldest first; at most MaxHistory
 }
 

@@ -1,10 +1,12 @@
 package pebblestore
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,12 +18,16 @@ import (
 // A value is: version octet, fields, CRC-32C (big-endian) of key, version and
 // fields. Numbers are varints, strings and lists are preceded by their length,
 // times are 0 or 1 + zigzag of the milliseconds since 1970.
-// A message of an authenticated client has the version above, and behind its
-// other fields the SASL mechanism and the name that was given: whatever has not
-// got them an older wasmta can read.
+// What an older wasmta did not know stands behind the other fields, and the
+// version says that it is there; a value without it keeps the version that the
+// older one can read. Of a message these are the SASL mechanism and the name that
+// was given (2), and parameters of MAIL (3); of an item those of RCPT, egress pool
+// and credential of a pinned next hop, and the next hop of the last attempt (2).
 const (
 	valueVersion  = 1
 	authVersion   = 2
+	paramsVersion = 3
+	moreVersion   = 2 // of an item
 	valueOverhead = 1 + 4
 )
 
@@ -86,16 +92,26 @@ func encodeMessage(key []byte, r *record) []byte {
 	e.int(r.BodySize)
 	e.uint(uint64(r.digest))
 	e.time(r.Arrived)
-	if c := &r.Envelope.Client; c.AuthMech != "" || c.AuthUser != "" {
+	c, p := &r.Envelope.Client, &r.Envelope.MailParams
+	params := !p.HoldUntil.IsZero() || p.Priority != 0 || p.By != mail.DeliverBy{}
+	if params || c.AuthMech != "" || c.AuthUser != "" {
 		e.b[0] = authVersion
 		e.string(c.AuthMech)
 		e.string(c.AuthUser)
+	}
+	if params {
+		e.b[0] = paramsVersion
+		e.time(p.HoldUntil)
+		e.int(int64(p.Priority))
+		e.time(p.By.Time)
+		e.bool(p.By.Return)
+		e.bool(p.By.Trace)
 	}
 	return sealValue(key, e)
 }
 
 func decodeMessage(key, value []byte) (*record, error) {
-	b, version, err := openVersion(key, value, authVersion)
+	b, version, err := openVersion(key, value, paramsVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -110,8 +126,14 @@ func decodeMessage(key, value []byte) (*record, error) {
 	r.BodySize = d.int()
 	r.digest = d.uint32()
 	r.Arrived = d.time()
-	if version == authVersion {
+	if version >= authVersion {
 		r.Envelope.Client.AuthMech, r.Envelope.Client.AuthUser = d.string(), d.string()
+	}
+	if version >= paramsVersion {
+		p := &r.Envelope.MailParams
+		p.HoldUntil = d.time()
+		p.Priority = d.int8()
+		p.By = mail.DeliverBy{Time: d.time(), Return: d.bool(), Trace: d.bool()}
 	}
 	if r.BodySize < 0 || r.BodySize > maxBody {
 		d.bad = true
@@ -152,11 +174,30 @@ func encodeItem(key []byte, r *itemRecord) []byte {
 		e.string(r.History[i].Relay)
 		e.result(&r.History[i].Result)
 	}
+	if r.hasMore() {
+		e.b[0] = moreVersion
+		e.string(r.LastHop)
+		pinned := cmp.Or(r.Pinned, new(mail.NextHop))
+		e.string(pinned.Pool)
+		e.string(pinned.Credential)
+		for i := range r.Recipients {
+			e.time(r.Recipients[i].ValidSince)
+			e.bool(r.Recipients[i].ValidSinceContinue)
+		}
+	}
 	return sealValue(key, e)
 }
 
+// hasMore tells whether there is anything that the first version of the record has no place for.
+func (r *itemRecord) hasMore() bool {
+	if r.LastHop != "" || r.Pinned != nil && (r.Pinned.Pool != "" || r.Pinned.Credential != "") {
+		return true
+	}
+	return slices.ContainsFunc(r.Recipients, func(t queue.Recipient) bool { return !t.ValidSince.IsZero() || t.ValidSinceContinue })
+}
+
 func decodeItem(key, value []byte) (*itemRecord, error) {
-	b, err := openValue(key, value)
+	b, version, err := openVersion(key, value, moreVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -187,6 +228,16 @@ func decodeItem(key, value []byte) (*itemRecord, error) {
 		r.History = make([]mail.Attempt, 0, min(n, queue.MaxHistory))
 		for ; n > 0 && !d.bad; n-- {
 			r.History = append(r.History, mail.Attempt{At: d.time(), Relay: d.string(), Result: d.result()})
+		}
+	}
+	if version >= moreVersion {
+		r.LastHop = d.string()
+		pool, credential := d.string(), d.string()
+		if r.Pinned != nil {
+			r.Pinned.Pool, r.Pinned.Credential = pool, credential
+		}
+		for i := range r.Recipients {
+			r.Recipients[i].ValidSince, r.Recipients[i].ValidSinceContinue = d.time(), d.bool()
 		}
 	}
 	return r, d.end()
@@ -362,6 +413,15 @@ func (d *decoder) upTo(limit uint64) uint64 {
 func (d *decoder) uint16() uint16 { return uint16(d.upTo(1<<16 - 1)) }
 func (d *decoder) uint32() uint32 { return uint32(d.upTo(1<<32 - 1)) }
 func (d *decoder) bool() bool     { return d.upTo(1) == 1 }
+
+func (d *decoder) int8() int8 {
+	v := d.int()
+	if v < math.MinInt8 || v > math.MaxInt8 {
+		d.bad = true
+		return 0
+	}
+	return int8(v)
+}
 
 // count reads the length of a list whose elements take at least one octet.
 func (d *decoder) count() int { return int(d.upTo(uint64(len(d.b)))) }

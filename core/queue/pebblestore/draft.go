@@ -287,7 +287,7 @@ func (m *message) put(b *pebble.Batch) ([]queue.Ref, error) {
 		refs[i] = queue.Ref{ID: m.id, Item: uint32(i)}
 		it := &itemRecord{siblings: uint32(len(domains)), Item: queue.Item{
 			Ref: refs[i], Version: 1, Domain: domain, Recipients: groups[i],
-			Due: m.opt.Due, Expire: m.opt.Expire, Arrived: arrived, Held: m.opt.Held, Reason: m.opt.Reason}}
+			Due: m.opt.Due, Expire: m.opt.Expire, Arrived: arrived, Held: m.opt.Held, Reason: m.opt.Reason, Priority: m.opt.Priority}}
 		err = errors.Join(err, putItem(b, it), b.Set(domainKey(domain, refs[i]), nil, nil))
 	}
 	return refs, err
