@@ -289,16 +289,17 @@ func routes(c *config.Config) (route.Table, error) {
 	for i, r := range c.Routes {
 		to := r.To.NextHop
 		to.TLS, _ = config.ParseTLSPolicy(r.TLS)
-		rules[i] = route.Rule{Domains: r.Domains, To: to}
+		to.Pool, to.Credential = r.Pool, r.Credential
+		rules[i] = route.Rule{Domains: r.Domains, Senders: r.Senders, Recipients: r.Recipients, Listeners: r.Listeners, To: to}
 	}
 	table, err := route.NewTable(rules)
 	if err != nil || len(c.LocalDomains) == 0 {
 		return table, err
 	}
-	if _, ok := table.Match(mail.Path{}, "", mail.DomainKey(c.Hostname)); ok {
+	if _, ok := table.Match(mail.Path{}, "", mail.Path{Local: "postmaster", Domain: c.Hostname}); ok {
 		return table, nil
 	}
-	to, ok := table.Match(mail.Path{}, "", string(c.LocalDomains[0]))
+	to, ok := table.Match(mail.Path{}, "", mail.Path{Local: "postmaster", Domain: string(c.LocalDomains[0])})
 	if !ok {
 		return table, nil
 	}

@@ -52,7 +52,7 @@ type Group struct {
 // Route decides. A plugin that fails can only defer.
 func (r *Router) Route(ctx context.Context, k *hook.Conversation, q Query) Decision {
 	if q.Pinned != nil {
-		return Decision{Groups: fill([]mail.NextHop{*q.Pinned}, q)}
+		return Decision{Groups: fill([]mail.NextHop{*q.Pinned}, q, all(len(q.Recipients)))}
 	}
 	if k.Wants(hook.Route) {
 		e := q.Event()
@@ -66,11 +66,35 @@ func (r *Router) Route(ctx context.Context, k *hook.Conversation, q Query) Decis
 			return d
 		}
 		if len(e.Delivery.NextHops) > 0 {
-			return Decision{By: o.Plugin, Groups: fill(e.Delivery.NextHops, q)}
+			return Decision{By: o.Plugin, Groups: fill(e.Delivery.NextHops, q, all(len(q.Recipients)))}
 		}
 	}
-	to, _ := r.Table.Match(q.ReversePath, q.Listener, q.Domain)
-	return Decision{Groups: fill([]mail.NextHop{to}, q)}
+	return Decision{Groups: r.byTable(q)}
+}
+
+// byTable groups the recipients by the rules that they match, then by what their
+// placeholders become.
+func (r *Router) byTable(q Query) (groups []Group) {
+	if len(q.Recipients) == 0 || !r.Table.splits(q.Domain) {
+		var first mail.Path
+		if len(q.Recipients) > 0 {
+			first = q.Recipients[0].ForwardPath
+		}
+		return fill([]mail.NextHop{r.Table.at(r.Table.match(q.ReversePath, q.Listener, q.Domain, first))}, q, all(len(q.Recipients)))
+	}
+	var rules []int
+	byRule := make(map[int][]int)
+	for i, to := range q.Recipients {
+		n := r.Table.match(q.ReversePath, q.Listener, q.Domain, to.ForwardPath)
+		if byRule[n] == nil {
+			rules = append(rules, n)
+		}
+		byRule[n] = append(byRule[n], i)
+	}
+	for _, n := range rules {
+		groups = append(groups, fill([]mail.NextHop{r.Table.at(n)}, q, byRule[n])...)
+	}
+	return groups
 }
 
 // atDomain completes a next hop that means the recipient's own domain.
@@ -85,24 +109,25 @@ func atDomain(to mail.NextHop, domain string) (mail.NextHop, bool) {
 	return to, true
 }
 
-// fill resolves own-domain hops and placeholders, and groups the recipients by
-// what comes out.
-func fill(hops []mail.NextHop, q Query) []Group {
+// fill resolves own-domain hops and placeholders, and groups these recipients
+// by what comes out.
+func fill(hops []mail.NextHop, q Query, recipients []int) []Group {
 	own := make([]mail.NextHop, len(hops))
 	perRecipient := false
 	for i, h := range hops {
 		var ok bool
 		if own[i], ok = atDomain(h, q.Domain); !ok {
-			return []Group{{Recipients: all(len(q.Recipients)), Reply: mail.NewReply(550, "5.1.2", "The recipient has no domain and no rule says where it goes")}}
+			return []Group{{Recipients: recipients, Reply: mail.NewReply(550, "5.1.2", "The recipient has no domain and no rule says where it goes")}}
 		}
 		perRecipient = perRecipient || hasPlaceholder(h)
 	}
 	if !perRecipient {
-		return []Group{{Hops: own, Recipients: all(len(q.Recipients))}}
+		return []Group{{Hops: own, Recipients: recipients}}
 	}
 	var groups []Group
 	index := make(map[string]int)
-	for i, r := range q.Recipients {
+	for _, i := range recipients {
+		r := q.Recipients[i]
 		filled := make([]mail.NextHop, len(own))
 		var key strings.Builder
 		var refused *mail.Reply

@@ -45,9 +45,9 @@ func TestFirstMatchWins(t *testing.T) {
 	tab := table(t,
 		route.Rule{Domains: []string{"example.org"}, Listeners: []string{"submission"}, To: hop(t, "smtp:sub.example:26")},
 		route.Rule{Domains: []string{".example.org"}, To: hop(t, "lmtp:lmtp.example:24")},
-		route.Rule{Sender: "boss@Example.NET", To: hop(t, "smtp:boss.example:25")},
-		route.Rule{Sender: "<>", To: hop(t, "smtp:null.example:25")},
-		route.Rule{Sender: ".corp.example", To: hop(t, "smtp:corp.example:25")},
+		route.Rule{Senders: []string{"boss@Example.NET"}, To: hop(t, "smtp:boss.example:25")},
+		route.Rule{Senders: []string{"<>"}, To: hop(t, "smtp:null.example:25")},
+		route.Rule{Senders: []string{".corp.example"}, To: hop(t, "smtp:corp.example:25")},
 		route.Rule{Domains: []string{"example.org", "bücher.example"}, To: hop(t, "discard")},
 		route.Rule{Domains: []string{"direct.example"}, To: hop(t, "mx")},
 		route.Rule{Domains: []string{"via.example"}, To: hop(t, "mx:backup.example")},
@@ -77,6 +77,36 @@ func TestFirstMatchWins(t *testing.T) {
 	}
 }
 
+// Recipients of one domain go where the first rule says that each of them matches.
+func TestRecipientsSplitByRegularExpression(t *testing.T) {
+	r := route.Router{Table: table(t,
+		route.Rule{Recipients: []string{`^(sales|shop)\+[a-z]+@`, `^"`}, To: hop(t, "smtp:sales.example:25")},
+		route.Rule{Domains: []string{"example.org"}, Senders: []string{"news.example", "<>"}, To: hop(t, "discard")},
+		route.Rule{Domains: []string{"example.org"}, Recipients: []string{`@example\.org$`}, To: hop(t, "maildir:/m/{user}")},
+	)}
+	q := route.Query{Domain: "example.org", ReversePath: path(t, "a@x.example")}
+	for _, s := range []string{"bob@Example.org", "shop+a@example.org", "sales+b@example.org", "Sales+b@example.org", `"sales+b"@example.org`} {
+		q.Recipients = append(q.Recipients, mail.Recipient{ForwardPath: path(t, s)})
+	}
+	where := func() map[string][]int {
+		got := make(map[string][]int)
+		for _, g := range r.Route(context.Background(), hook.Chain{}.Open("", nil), q).Groups {
+			got[g.Hops[0].String()] = append(got[g.Hops[0].String()], g.Recipients...)
+		}
+		return got
+	}
+	if diff := cmp.Diff(map[string][]int{"smtp:sales.example:25": {1, 2, 4}, "maildir:/m/bob": {0}, "maildir:/m/Sales+b": {3}}, where()); diff != "" {
+		t.Error(diff)
+	}
+	q.ReversePath = path(t, "x@news.example")
+	if diff := cmp.Diff(map[string][]int{"smtp:sales.example:25": {1, 2, 4}, "discard": {0, 3}}, where()); diff != "" {
+		t.Error(diff)
+	}
+	if h, ok := r.Table.ByDomain("example.org"); ok {
+		t.Errorf("%v is not known by the domain alone", h)
+	}
+}
+
 func TestDefaultIsMX(t *testing.T) {
 	var r route.Router
 	for to, want := range map[string]string{
@@ -101,7 +131,7 @@ func TestByDomainKnowsOnlyWhatItCan(t *testing.T) {
 	tab := table(t,
 		route.Rule{Domains: []string{"boxes.example"}, To: hop(t, "maildir:/v/{user}")},
 		route.Rule{Domains: []string{"fixed.example"}, To: hop(t, "smtp:h.example:25")},
-		route.Rule{Sender: "a@b.example", To: hop(t, "discard")},
+		route.Rule{Senders: []string{"a@b.example"}, To: hop(t, "discard")},
 	)
 	if h, ok := tab.ByDomain("fixed.example"); !ok || h != hop(t, "smtp:h.example:25") {
 		t.Errorf("fixed.example: %v %v", h, ok)
@@ -219,7 +249,8 @@ func TestPluginDecides(t *testing.T) {
 
 func TestBadRulesAreRefused(t *testing.T) {
 	for _, r := range []route.Rule{
-		{Domains: []string{"a b"}}, {Domains: []string{"."}}, {Domains: []string{"*.example.org"}}, {Sender: "a b@c"}, {Sender: "..x"}, {Domains: []string{""}},
+		{Domains: []string{"a b"}}, {Domains: []string{"."}}, {Domains: []string{"*.example.org"}}, {Senders: []string{"a b@c"}}, {Senders: []string{"..x"}}, {Domains: []string{""}},
+		{Recipients: []string{"("}}, {Senders: []string{""}},
 	} {
 		if _, err := route.NewTable([]route.Rule{r}); err == nil || !strings.HasPrefix(err.Error(), "route 1: ") {
 			t.Errorf("%+v: %v", r, err)

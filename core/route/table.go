@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,9 +14,12 @@ type Rule struct {
 	// Domains are patterns of the recipient's domain: a name, ".suffix" for
 	// every name below it, or "*". Empty: every domain.
 	Domains []string
-	// Sender is a pattern of the reverse-path: an address, a domain, ".suffix",
+	// Senders are patterns of the reverse-path: an address, a domain, ".suffix",
 	// or "<>" for the null one. Empty: every reverse-path.
-	Sender string
+	Senders []string
+	// Recipients are regular expressions (RE2) for the forward-path without its
+	// brackets, the domain in the form of [mail.DomainKey]. Empty: everyone.
+	Recipients []string
 	// Listeners are the names of the listeners that took the message. Empty:
 	// all.
 	Listeners []string
@@ -34,10 +38,11 @@ type Table struct {
 
 type rule struct {
 	Rule
-	any    bool
-	exact  []string
-	suffix []string // with the leading dot
-	sender string   // normalized
+	any        bool
+	exact      []string
+	suffix     []string // with the leading dot
+	senders    []string // normalized
+	recipients []*regexp.Regexp
 }
 
 // NewTable checks the rules and makes them ready for use. An error names the
@@ -62,9 +67,19 @@ func NewTable(rules []Rule) (Table, error) {
 				c.exact = append(c.exact, mail.DomainKey(d))
 			}
 		}
-		var err error
-		if c.sender, err = senderPattern(r.Sender); err != nil {
-			return Table{}, fmt.Errorf("route %d: sender %q: %w", i+1, r.Sender, err)
+		for _, s := range r.Senders {
+			p, err := senderPattern(s)
+			if err != nil {
+				return Table{}, fmt.Errorf("route %d: sender %q: %w", i+1, s, err)
+			}
+			c.senders = append(c.senders, p)
+		}
+		for _, s := range r.Recipients {
+			re, err := regexp.Compile(s)
+			if err != nil {
+				return Table{}, fmt.Errorf("route %d: recipients %q: %w", i+1, s, err)
+			}
+			c.recipients = append(c.recipients, re)
 		}
 		t.rules = append(t.rules, c)
 		if c.any || len(c.suffix) > 0 {
@@ -80,7 +95,7 @@ func NewTable(rules []Rule) (Table, error) {
 
 func senderPattern(s string) (string, error) {
 	switch {
-	case s == "" || s == "<>":
+	case s == "<>":
 		return s, nil
 	case strings.Contains(s, "@"):
 		p, err := mail.ParseMailbox(s)
@@ -96,15 +111,43 @@ func senderPattern(s string) (string, error) {
 	return mail.DomainKey(s), err
 }
 
-// Match finds the first rule for a recipient domain in the form of
-// [mail.DomainKey]. The next hop is as the rule has it, placeholders included.
-func (t Table) Match(reversePath mail.Path, listener, domain string) (mail.NextHop, bool) {
-	for n := range t.candidates(domain) {
-		if t.rules[n].match(reversePath, listener, domain) {
-			return t.rules[n].To, true
-		}
+// Match finds the first rule for a recipient. The next hop is as the rule has
+// it, placeholders included.
+func (t Table) Match(reversePath mail.Path, listener string, to mail.Path) (mail.NextHop, bool) {
+	if n := t.match(reversePath, listener, to.DomainKey(), to); n >= 0 {
+		return t.at(n), true
 	}
 	return mail.NextHop{}, false
+}
+
+// match is the number of the rule; -1: none.
+func (t Table) match(reversePath mail.Path, listener, domain string, to mail.Path) int {
+	for n := range t.candidates(domain) {
+		r := &t.rules[n]
+		if r.domainMatches(domain) && r.senderMatches(reversePath) && (len(r.Listeners) == 0 || slices.Contains(r.Listeners, listener)) &&
+			r.recipientMatches(to, domain) {
+			return n
+		}
+	}
+	return -1
+}
+
+// at is where rule n leads; -1: to the MX of the recipient's domain.
+func (t Table) at(n int) mail.NextHop {
+	if n < 0 {
+		return mail.NextHop{}
+	}
+	return t.rules[n].To
+}
+
+// splits tells whether recipients of one domain may match different rules.
+func (t Table) splits(domain string) bool {
+	for n := range t.candidates(domain) {
+		if len(t.rules[n].recipients) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // ByDomain is [Table.Match] for when nothing but the domain is known. ok is
@@ -116,7 +159,7 @@ func (t Table) ByDomain(domain string) (hop mail.NextHop, ok bool) {
 		if !r.domainMatches(domain) {
 			continue
 		}
-		if r.sender != "" || len(r.Listeners) > 0 || strings.Contains(r.To.Host, "{") {
+		if len(r.senders) > 0 || len(r.recipients) > 0 || len(r.Listeners) > 0 || strings.Contains(r.To.Host, "{") {
 			return mail.NextHop{}, false
 		}
 		return atDomain(r.To, domain)
@@ -142,11 +185,6 @@ func (t Table) candidates(domain string) func(func(int) bool) {
 	}
 }
 
-func (r *rule) match(reversePath mail.Path, listener, domain string) bool {
-	return r.domainMatches(domain) && r.senderMatches(reversePath) &&
-		(len(r.Listeners) == 0 || slices.Contains(r.Listeners, listener))
-}
-
 func (r *rule) domainMatches(domain string) bool {
 	if r.any || slices.Contains(r.exact, domain) {
 		return true
@@ -160,17 +198,41 @@ func (r *rule) domainMatches(domain string) bool {
 }
 
 func (r *rule) senderMatches(p mail.Path) bool {
-	switch {
-	case r.sender == "":
+	if len(r.senders) == 0 {
 		return true
-	case r.sender == "<>":
-		return p.IsNull()
-	case p.IsNull():
-		return false
-	case strings.Contains(r.sender, "@"):
-		return p.Local+"@"+p.DomainKey() == r.sender
-	case r.sender[0] == '.':
-		return strings.HasSuffix(p.DomainKey(), r.sender)
 	}
-	return p.DomainKey() == r.sender
+	domain := p.DomainKey()
+	for _, s := range r.senders {
+		switch {
+		case s == "<>":
+			if p.IsNull() {
+				return true
+			}
+		case p.IsNull():
+		case strings.Contains(s, "@"):
+			if p.Local+"@"+domain == s {
+				return true
+			}
+		case s[0] == '.':
+			if strings.HasSuffix(domain, s) {
+				return true
+			}
+		case s == domain:
+			return true
+		}
+	}
+	return false
+}
+
+func (r *rule) recipientMatches(p mail.Path, domain string) bool {
+	if len(r.recipients) == 0 {
+		return true
+	}
+	address := mail.Path{Local: p.Local, Domain: domain}.String()
+	for _, re := range r.recipients {
+		if re.MatchString(address) {
+			return true
+		}
+	}
+	return false
 }
