@@ -21,6 +21,11 @@
 //     part. No line is longer than 998 octets. 8-bit octets stand only where
 //     8bit is declared, and the envelope says BODY=8BITMIME then.
 //
+// # Wording
+//
+// A [Template] words the part for people and the subject; a plugin's text goes
+// before it. Neither can touch what programs read.
+//
 // # Status of what expired
 //
 // A recipient that could not be reached within the lifetime of the message gets

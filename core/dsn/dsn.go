@@ -2,6 +2,7 @@ package dsn
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -13,7 +14,8 @@ import (
 	"github.com/wasmta/wasmta/core/mail"
 )
 
-// MaxReturn is how much of the content a notification brings back, in octets.
+// MaxReturn is how much of the content a notification brings back, in octets,
+// where a report does not say another figure.
 const MaxReturn = 50 << 10
 
 // Action is what a notification reports (RFC 3464 2.3.3). "relayed" is
@@ -21,18 +23,19 @@ const MaxReturn = 50 << 10
 type Action uint8
 
 const (
-	Failed  Action = iota // permanent, or expired
-	Delayed               // still being tried
-	Success               // delivered, or relayed beyond the reach of DSN
+	Failed   Action = iota // permanent, or expired
+	Delayed                // still being tried
+	Success                // delivered, or relayed beyond the reach of DSN
+	Expanded               // handed on to several recipients, about whom nothing more is said (RFC 3461 5.2.7.3)
 )
 
 // notify is the value of NOTIFY that asks for the action.
 func (a Action) notify() mail.Notify {
-	return [...]mail.Notify{mail.NotifyFailure, mail.NotifyDelay, mail.NotifySuccess}[a]
+	return [...]mail.Notify{mail.NotifyFailure, mail.NotifyDelay, mail.NotifySuccess, mail.NotifySuccess}[a]
 }
 
 // String is the action's name in the log.
-func (a Action) String() string { return [...]string{"failed", "delayed", "delivered"}[a] }
+func (a Action) String() string { return [...]string{"failed", "delayed", "delivered", "expanded"}[a] }
 
 // Report is what there is to tell about a message.
 type Report struct {
@@ -49,6 +52,9 @@ type Report struct {
 
 	To   mail.Path // whom it is for, if not the reverse-path
 	Text string    // for people, in the place of the usual one; its lines are paragraphs
+
+	Template  *Template // wording, where Text is empty; nil: the built-in one
+	MaxReturn int64     // of the content, in octets; 0: [MaxReturn]
 }
 
 // Recipient is one recipient and its result.
@@ -60,19 +66,22 @@ type Recipient struct {
 }
 
 // WantsBody tells whether Compose would return the body of a message with this
-// envelope and size, so that the caller need not read it in vain.
-func WantsBody(env mail.Envelope, size int64) bool {
-	return env.Return == mail.ReturnFull && env.Body != mail.BodyBinaryMIME && size <= MaxReturn
+// envelope and size, in octets, so that the caller need not read it in vain.
+// limit is the report's MaxReturn.
+func WantsBody(env mail.Envelope, size, limit int64) bool {
+	return env.Return == mail.ReturnFull && env.Body != mail.BodyBinaryMIME && size <= cmp.Or(limit, MaxReturn)
 }
 
 // Wanted returns the recipients that asked for a notification of this action.
-func Wanted(a Action, reversePath mail.Path, recipients []Recipient) []Recipient {
-	if reversePath.IsNull() {
+// Whoever gave BY in mode N asked for that of a delay too (RFC 2852 4.1.5).
+func Wanted(a Action, env mail.Envelope, recipients []Recipient) []Recipient {
+	if env.ReversePath.IsNull() {
 		return nil
 	}
+	late := a == Delayed && !env.By.Time.IsZero() && !env.By.Return
 	var wanted []Recipient
 	for _, r := range recipients {
-		if r.Notify.Wants(a.notify()) && r.Notify&mail.NotifyNever == 0 {
+		if (r.Notify.Wants(a.notify()) || late) && r.Notify&mail.NotifyNever == 0 {
 			wanted = append(wanted, r)
 		}
 	}
@@ -82,7 +91,7 @@ func Wanted(a Action, reversePath mail.Path, recipients []Recipient) []Recipient
 // Compose makes the notification. ok is false if none may be sent: the
 // reverse-path is null, or no recipient wants one.
 func Compose(r Report) (env mail.Envelope, header, body []byte, ok bool) {
-	r.Recipients = Wanted(r.Action, r.Envelope.ReversePath, r.Recipients)
+	r.Recipients = Wanted(r.Action, r.Envelope, r.Recipients)
 	if len(r.Recipients) == 0 {
 		return mail.Envelope{}, nil, nil, false
 	}
@@ -145,13 +154,12 @@ func (c *composer) needsGlobal() bool {
 }
 
 func (c *composer) header(boundary string, eight bool) []byte {
-	subject := [...]string{"Undelivered Mail Returned to Sender", "Delayed Mail (still being retried)", "Successful Mail Delivery Report"}[c.Action]
 	var b bytes.Buffer
 	field := func(name, value string) { writeField(&b, name, value) }
 	field("Date", c.Now.Format(time.RFC1123Z))
-	field("From", "Mail Delivery System <MAILER-DAEMON@"+c.Hostname+">")
+	field("From", c.from()+" <MAILER-DAEMON@"+c.Hostname+">")
 	writeWhole(&b, "To", "<"+c.To.String()+">")
-	field("Subject", subject)
+	field("Subject", c.subject())
 	field("Message-ID", "<"+c.ID.String()+"."+strconv.FormatInt(c.Now.UnixNano(), 36)+"."+c.Action.String()+"@"+c.Hostname+">")
 	if id := c.messageID(); id != "" {
 		field("In-Reply-To", id)
@@ -194,19 +202,28 @@ func (c *composer) messageID() string {
 func (c *composer) text() part {
 	var b bytes.Buffer
 	para := func(s string) { b.Write(wrap("", s)); b.WriteString("\r\n") }
-	para("This is the mail system at host " + c.Hostname + ".")
+	hello := func() { para("This is the mail system at host " + c.Hostname + ".") }
 	switch {
 	case c.Text != "":
+		hello()
 		for line := range strings.SplitSeq(strings.TrimSuffix(c.Text, "\n"), "\n") {
 			para(mail.Printable(strings.ToValidUTF8(line, "?")))
 		}
+	case c.worded(&b):
+		b.WriteString("\r\n")
 	case c.Action == Failed:
+		hello()
 		para("I'm sorry to have to inform you that your message could not be delivered to one or more recipients. Its content, or its header section, is attached below.")
 		para("For further assistance, please send mail to postmaster. If you do so, please include this report.")
 	case c.Action == Delayed:
+		hello()
 		para("THIS IS A WARNING ONLY. YOU DO NOT NEED TO RESEND YOUR MESSAGE.")
 		para("Your message could not be delivered yet. It will be retried until " + c.Recipients[0].RetryUntil.Format(time.RFC1123Z) + ".")
+	case c.Action == Expanded:
+		hello()
+		para("Your message was passed on to several recipients in the place of those listed below. You will get no notifications of success from them.")
 	case c.Action == Success:
+		hello()
 		para("Your message was successfully delivered to the destination(s) listed below. If a recipient was relayed, you may not get further notifications.")
 	}
 	for _, r := range c.Recipients {
@@ -216,6 +233,8 @@ func (c *composer) text() part {
 		}
 		said := c.said(r)
 		switch {
+		case c.Action == Expanded:
+			to += ": passed on to several recipients"
 		case c.Action == Success && r.Result.Relayed:
 			to += ": relayed to " + host(r.Result) + ", which sends no notifications: " + said
 		case c.Action == Success:
@@ -320,14 +339,19 @@ func (c *composer) action(r Recipient) string {
 // code is the status, whose class must fit the action.
 func (c *composer) code(r Recipient) string {
 	e := r.Result.Reply.Status()
+	by := c.Envelope.By
 	switch {
+	case r.Result.Outcome == mail.Expired && by.Return && !by.Time.IsZero():
+		e = mail.Enhanced{5, 4, 7} // RFC 2852 4.1.5: it is the deadline that failed it
 	case r.Result.Outcome == mail.Expired:
+		e = mail.Enhanced{4, 4, 7}
+	case c.Action == Delayed && !by.Time.IsZero() && !c.Now.Before(by.Time):
 		e = mail.Enhanced{4, 4, 7}
 	case c.Action == Failed && e[0] != 5:
 		e = mail.Enhanced{5, 0, 0}
 	case c.Action == Delayed && e[0] != 4:
 		e = mail.Enhanced{4, 0, 0}
-	case c.Action == Success && e[0] != 2:
+	case c.Action >= Success && e[0] != 2:
 		e = mail.Enhanced{2, 0, 0}
 	}
 	return e.String()
@@ -364,7 +388,7 @@ func utf8Xtext(s string) string {
 // content is what is returned of the message.
 func (c *composer) content() part {
 	eight := c.global
-	if WantsBody(c.Envelope, c.Size) && c.Body != nil && int64(len(c.Header)+len(c.Body)) <= MaxReturn && isText(c.Header) && isText(c.Body) {
+	if WantsBody(c.Envelope, c.Size, c.MaxReturn) && c.Body != nil && int64(len(c.Header)+len(c.Body)) <= cmp.Or(c.MaxReturn, MaxReturn) && isText(c.Header) && isText(c.Body) {
 		full := slices.Clone(c.Header)
 		if !endsHeader(full) {
 			full = append(full, '\r', '\n')

@@ -42,6 +42,14 @@ const content = "Received: from client.example by mx.example.org with ESMTP id 0
 
 func reply(code int, enhanced, text string) mail.Reply { return *mail.NewReply(code, enhanced, text) }
 
+func template(text string) *dsn.Template {
+	t, err := dsn.ParseTemplate([]byte(text))
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
 func failure(to string) dsn.Recipient {
 	return dsn.Recipient{
 		Recipient: mail.Recipient{ForwardPath: path(to)},
@@ -111,6 +119,29 @@ func cases() map[string]dsn.Report {
 	r.Recipients[0].Result.RemoteMTA = "evil\r\nBcc: all@example.org"
 	r.Header = []byte("Message-ID: <a@b> <c@d>\r\nX-Long: " + strings.Repeat("z", 2000) + "\r\nX-Nul: a\x00b\r\nSubject: kept\r\n\r\n")
 	m["failed-hostile"] = r
+
+	r = base(dsn.Expanded, failure("sales@example.org"))
+	r.Recipients[0].Notify = mail.NotifySuccess
+	r.Recipients[0].OrcptType, r.Recipients[0].Orcpt = "rfc822", "sales@example.org"
+	r.Recipients[0].Result = mail.Result{Outcome: mail.Delivered}
+	m["expanded"] = r
+
+	r = base(dsn.Failed, failure("bob@example.net"))
+	r.Envelope.By = mail.DeliverBy{Time: now.Add(-time.Second), Return: true}
+	r.Recipients[0].Result = mail.Result{Outcome: mail.Expired, Reply: reply(451, "4.4.1", "Connection to mx.example.net timed out")}
+	m["deliver-by-return"] = r
+
+	r = base(dsn.Delayed, failure("bob@example.net"))
+	r.Envelope.By = mail.DeliverBy{Time: now.Add(-time.Second)}
+	r.Recipients[0].Notify = mail.NotifyFailure
+	r.Recipients[0].Result = mail.Result{Outcome: mail.Deferred, RemoteMTA: "mx.example.net", Reply: reply(452, "4.2.2", "Mailbox full")}
+	r.Recipients[0].RetryUntil = now.Add(time.Hour)
+	m["deliver-by-notify"] = r
+
+	r = base(dsn.Failed, failure("bob@example.net"))
+	r.Template = template("# ours\n[failed]\nFrom: Die Post \"{hostname}\"\nSubject: Unzustellbar: {sender}\n\nGuten Tag,\n\nIhre Nachricht {id} vom {arrived} konnte " +
+		"leider nicht allen Empf\u00e4ngern zugestellt werden, was uns au\u00dferordentlich leid tut.\n[delayed]\n\nlater\n")
+	m["failed-template"] = r
 
 	r = base(dsn.Failed, failure(`"a  b@c"@example.net`))
 	r.Envelope.ReversePath = path(`"x  \" y>"@example.org`)
@@ -248,7 +279,7 @@ func TestStructure(t *testing.T) {
 			if len(p.header["Bcc"]) > 0 {
 				t.Error("a field was injected")
 			}
-			wanted := dsn.Wanted(r.Action, r.Envelope.ReversePath, r.Recipients)
+			wanted := dsn.Wanted(r.Action, r.Envelope, r.Recipients)
 			if len(p.rcpts) != len(wanted) {
 				t.Fatalf("%d recipients in the report, want %d", len(p.rcpts), len(wanted))
 			}
@@ -403,7 +434,7 @@ for line in sys.stdin:
 		if err := dec.Decode(&got); err != nil {
 			t.Fatal(err)
 		}
-		wanted := dsn.Wanted(r.Action, r.Envelope.ReversePath, r.Recipients)
+		wanted := dsn.Wanted(r.Action, r.Envelope, r.Recipients)
 		if got.Type != "multipart/report" || len(got.Defects) > 0 || len(got.Parts) != 3 || len(got.Rcpts) != len(wanted) {
 			t.Errorf("%s: %+v", name, got)
 			continue
@@ -445,6 +476,51 @@ func FuzzCompose(f *testing.F) {
 			if !allowed[key] {
 				t.Errorf("field %q was injected", key)
 			}
+		}
+	})
+}
+
+func TestFaultsOfATemplateNameTheLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"[failed]\nTo: x\n":                    "line 2: a section begins with From: and Subject: and an empty line",
+		"[failed]\n\n[bounced]\n":              "line 3: there is no section [bounced]; write [failed]",
+		"[failed]\n\na\n[failed]\n":            "line 4: the section [failed] is there twice",
+		"[delayed]\nSubject: {to}\n":           "line 2: the placeholders are {hostname}",
+		"[delayed]\n\na {\n":                   "line 3: the placeholders are",
+		"[delayed]\n\na\x00\n":                 "line 3: it is not text in UTF-8",
+		"[delayed]\nSubject:\n":                "line 2: a field needs a value",
+		strings.Repeat("x", dsn.MaxTemplate+1): "the limit is 65536",
+	} {
+		if _, err := dsn.ParseTemplate([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+// Whatever a template says, the notification stays one that programs can read.
+func FuzzTemplate(f *testing.F) {
+	f.Add("[failed]\nFrom: a\nSubject: {sender}\n\nx {id}\n\n--=_\n", "a\r\nb@example.org")
+	f.Add("[failed]\nFrom: \u00e4\"\\\n\n.\n", "x")
+	f.Fuzz(func(t *testing.T, text, said string) {
+		tmpl, err := dsn.ParseTemplate([]byte(text))
+		if err != nil {
+			return
+		}
+		r := base(dsn.Failed, failure("bob@example.net"))
+		r.Template, r.Recipients[0].Result.Reply.Text = tmpl, said
+		_, header, body, ok := dsn.Compose(r)
+		if !ok {
+			t.Fatal("nothing composed")
+		}
+		m, err := netmail.ReadMessage(bytes.NewReader(append(bytes.Clone(header), body...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if from, err := m.Header.AddressList("From"); err != nil || len(from) != 1 || from[0].Address != "MAILER-DAEMON@mx.example.org" {
+			t.Fatalf("From %q: %v", m.Header.Get("From"), err)
+		}
+		if h, err := mail.ParseHeader(header); err != nil || h.Count("Subject") != 1 || h.Count("From") != 1 || h.Count("Content-Type") != 1 {
+			t.Fatalf("%v\n%s", err, header)
 		}
 	})
 }

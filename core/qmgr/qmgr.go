@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wasmta/wasmta/core/dsn"
 	"github.com/wasmta/wasmta/core/event"
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
@@ -36,6 +37,12 @@ type Options struct {
 	Retry     []time.Duration // wait after the nth attempt, +-10 %; the last one repeats; default 5m 15m 30m 1h 2h 4h
 	Lifetime  time.Duration   // of our notifications, and of items without an expiry time; default 5 days
 	WarnAfter time.Duration   // age at which a delay is notified, once; default 4 h; negative: never
+
+	Template  *dsn.Template // wording of notifications; nil: the built-in one
+	MaxReturn int64         // of the content that a notification brings back, in octets; default dsn.MaxReturn
+	// Backscatter tells whether a notification of failure must not be made about a
+	// recipient; by is the plugin that decided, if one did. nil: all are made.
+	Backscatter func(client *mail.Client, to mail.Path, r mail.Result, by string) bool
 
 	Attempts       int           // at the same time; default 200
 	AttemptsPerHop int           // of these to one next hop; default 20

@@ -1,6 +1,7 @@
 package qmgr
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -93,7 +94,7 @@ func (t *task) record(last bool) (queue.Item, error) {
 		default:
 			r.Last = r.result
 			reason = r.result.Reply.String()
-			if w := m.opts.WarnAfter; r.result.Outcome == mail.Deferred && t.hold == "" && !r.Warned && w > 0 && now.Sub(item.Arrived) >= w {
+			if r.result.Outcome == mail.Deferred && t.hold == "" && !r.Warned && t.late(now) {
 				r.Warned = true
 				delayed = append(delayed, about)
 			}
@@ -195,6 +196,16 @@ func (t *task) mustSettle() bool {
 	return slices.ContainsFunc(t.rcpts, func(r recipient) bool { return r.answered && r.result.Outcome != mail.Deferred })
 }
 
+// late tells whether the sender is to be told of the delay: after a time, and
+// when the deadline of BY in mode N is over (RFC 2852 4.1.5).
+func (t *task) late(now time.Time) bool {
+	if by := t.msg.Envelope.By; !by.Return && !by.Time.IsZero() && !now.Before(by.Time) {
+		return true
+	}
+	w := t.m.opts.WarnAfter
+	return w > 0 && now.Sub(t.item.Arrived) >= w
+}
+
 // nextDue is when the item is tried again. An item that would outlive its
 // expiry is tried once more at that time.
 func (t *task) nextDue(now time.Time, attempts int) time.Time {
@@ -208,6 +219,9 @@ func (t *task) nextDue(now time.Time, attempts int) time.Time {
 	if due.Before(t.until) {
 		due = t.until.Add(time.Duration(float64(t.until.Sub(now)) * 0.1 * t.m.opts.Rand()))
 	}
+	if by := t.msg.Envelope.By; !by.Return && by.Time.After(now) && due.After(by.Time) {
+		due = by.Time.Add(time.Millisecond) // so that the sender hears of the delay in time
+	}
 	if expire := t.expire(); expire.After(now) && due.After(expire) {
 		due = expire.Add(time.Millisecond) // not before it, when stored to the millisecond
 	}
@@ -218,7 +232,10 @@ func (t *task) nextDue(now time.Time, attempts int) time.Time {
 func (t *task) notify(a dsn.Action, list []dsn.Recipient, now time.Time) (notice, bool) {
 	m := t.m
 	var said hook.Notice
-	list = dsn.Wanted(a, t.msg.Envelope.ReversePath, list)
+	list = dsn.Wanted(a, t.msg.Envelope, list)
+	if a == dsn.Failed {
+		list = t.notBackscatter(list)
+	}
 	if len(list) == 0 {
 		return notice{}, false
 	}
@@ -243,12 +260,12 @@ func (t *task) notify(a dsn.Action, list []dsn.Recipient, now time.Time) (notice
 	report := dsn.Report{
 		Action: a, Hostname: m.opts.Hostname, ID: t.item.ID, Now: now, Arrived: t.item.Arrived,
 		Envelope: t.msg.Envelope, Recipients: list, Header: t.msg.Header, Size: t.msg.Size(),
-		To: said.To, Text: said.Text,
+		To: said.To, Text: said.Text, Template: m.opts.Template, MaxReturn: m.opts.MaxReturn,
 	}
-	if dsn.WantsBody(t.msg.Envelope, t.msg.Size()) {
+	if dsn.WantsBody(t.msg.Envelope, t.msg.Size(), m.opts.MaxReturn) {
 		// Without the body the header is returned: better than no notification.
 		if b, err := m.opts.Store.Body(context.WithoutCancel(m.ctx), t.item.ID); err == nil {
-			if content, err := io.ReadAll(io.LimitReader(b, dsn.MaxReturn+1)); err == nil {
+			if content, err := io.ReadAll(io.LimitReader(b, cmp.Or(m.opts.MaxReturn, dsn.MaxReturn)+1)); err == nil {
 				report.Body = content
 			}
 			_ = b.Close() // only read from
@@ -265,6 +282,30 @@ func (t *task) notify(a dsn.Action, list []dsn.Recipient, now time.Time) (notice
 		n.id = h.Get("Message-ID")
 	}
 	return n, true
+}
+
+// notBackscatter leaves out those about whom a stranger must not be notified: the
+// message was taken from somebody who proved nothing, it is we who do not want
+// it now, and the reverse-path may be anybody's.
+func (t *task) notBackscatter(list []dsn.Recipient) []dsn.Recipient {
+	m := t.m
+	if m.opts.Backscatter == nil {
+		return list
+	}
+	return slices.DeleteFunc(list, func(r dsn.Recipient) bool {
+		by := ""
+		for i := range t.rcpts {
+			if t.rcpts[i].ForwardPath == r.ForwardPath {
+				by = t.rcpts[i].by
+			}
+		}
+		if !m.opts.Backscatter(&t.msg.Envelope.Client, r.ForwardPath, r.Result, by) {
+			return false
+		}
+		m.log.Info("no notification: it would be backscatter to a sender who proved nothing; refuse such mail at RCPT",
+			"id", t.item.ID.String(), "to", r.ForwardPath.String(), "reason", r.Result.Reply.String())
+		return true
+	})
 }
 
 // store settles until it is done, the message is gone, or the server stops.
