@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/wasmta/wasmta/core/mail"
@@ -43,6 +44,8 @@ type Event struct {
 	body      *NewBody // that the plugin is writing; nil: none
 	edited    Edit     // since the last keep or rollback
 	copied    bool     // the recipients were, since the last keep or rollback: undoing takes the copy away
+	observer  Observer // of the conversation; nil: none
+	asked     *Plugin  // that the observer is to be told of
 }
 
 // Session is a connection, for as long as it lasts.
@@ -52,6 +55,11 @@ type Session struct {
 	Banner     string     // connect: the text of the 220 reply
 	Extensions []string   // ehlo: the keywords to offer, each with its arguments
 	Proxy      netip.Addr // of the proxy that spoke for the client; invalid: none did
+	// CertNames are the names in the client's certificate if an authority that
+	// the listener trusts has signed it: "email:ann@example.org", "dns:...",
+	// "uri:..." of its alternative names, then "cn:..." of its subject; each a
+	// [mail.ValidIdentity]. nil: there is no such certificate.
+	CertNames []string
 	// Connections counts the open connections of the client's address, or of
 	// its /64 in IPv6, this one included. nil: nobody counts.
 	Connections func() int
@@ -60,11 +68,14 @@ type Session struct {
 // Credentials are what a client gave in a SASL exchange.
 type Credentials struct {
 	Mechanism string // upper case
-	User      string // who it is (RFC 4616 authcid)
+	User      string // who it is (RFC 4616 authcid); empty: a bearer token says it
 	AuthzID   string // as whom it wants to act, if it said so (authzid)
-	// Password is overwritten after the asking: it must not be kept, nor
-	// written anywhere. nil: the mechanism has none.
+	// Password, or the token of OAUTHBEARER and XOAUTH2, is overwritten after
+	// the asking: it must not be kept, nor written anywhere. nil: the mechanism
+	// has none.
 	Password []byte
+	// Scram are the keys of SCRAM, see [Event.SetScram]; nil: none are set.
+	Scram *mail.ScramKeys
 	// ID is who the client becomes if the answer is Accept, see
 	// [Event.SetAuthID]. Empty: User, if AuthzID does not ask for another.
 	ID string
@@ -75,6 +86,10 @@ func (c Credentials) String() string { return c.Mechanism + " " + strconv.Quote(
 
 // GoString is String.
 func (c Credentials) GoString() string { return c.String() }
+
+// WantsScram tells whether it is keys that are asked for, and not whether a
+// password is right.
+func (c *Credentials) WantsScram() bool { return strings.HasPrefix(c.Mechanism, "SCRAM-SHA-256") }
 
 var errIdentity = errors.New("hook: this cannot be an identity")
 
@@ -255,6 +270,9 @@ func (e *Event) AddRecipient(p mail.Path) error {
 		r := mail.Recipient{ForwardPath: p}
 		if e.Recipient >= 0 && e.Recipient < len(list) {
 			r.Original = list[e.Recipient].ForwardPath
+			if o := list[e.Recipient].Original; !o.IsNull() {
+				r.Original = o
+			}
 		}
 		return append(list, r), nil
 	})
@@ -357,6 +375,25 @@ func (e *Event) SetAuthID(id string) error {
 	c.ID = id
 	e.edited |= EditIdentity
 	e.onUndo(func() { c.ID = old })
+	return nil
+}
+
+// SetScram gives the keys of SCRAM as [mail.ParseScram] reads them. There SCRAM
+// asks before the client has proved anything: Accept says that the client is who
+// it says it is if it turns out to know the password of these keys. ErrStage:
+// the mechanism is another. Stage auth.
+func (e *Event) SetScram(keys string) error {
+	if e.Stage != Auth || e.Auth == nil || !e.Auth.WantsScram() {
+		return ErrStage
+	}
+	k, err := mail.ParseScram(keys)
+	if err != nil {
+		return err
+	}
+	c, old := e.Auth, e.Auth.Scram
+	c.Scram = &k
+	e.edited |= EditIdentity
+	e.onUndo(func() { c.Scram = old })
 	return nil
 }
 

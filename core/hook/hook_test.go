@@ -3,8 +3,10 @@ package hook
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/wasmta/wasmta/core/mail"
@@ -275,5 +277,29 @@ func TestWhatPluginsChangeIsTold(t *testing.T) {
 	}
 	if s := (EditRecipients | EditHeader).String(); s != "recipients+header" {
 		t.Error(s)
+	}
+}
+
+// Keys are given where they are asked for, and a plugin that fails gave none.
+func TestScramKeys(t *testing.T) {
+	const keys = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+	for mechanism, want := range map[string]error{"SCRAM-SHA-256": nil, "SCRAM-SHA-256-PLUS": nil, "PLAIN": ErrStage, "EXTERNAL": ErrStage} {
+		e := &Event{Stage: Auth, Auth: &Credentials{Mechanism: mechanism, User: "tim"}}
+		if err := e.SetScram("password"); err == nil {
+			t.Errorf("%s: a password is taken for keys", mechanism)
+		}
+		if err := e.SetScram(keys); err != want || (err == nil) != (e.Auth.Scram != nil && e.Auth.Scram.Text() == keys) {
+			t.Errorf("%s: %v, %v", mechanism, err, e.Auth.Scram)
+		}
+		if text := fmt.Sprintf("%v %+v %#v", e.Auth, *e.Auth, e.Auth.Scram); strings.Contains(text, "0x") || strings.Contains(text, "[") {
+			t.Errorf("printing shows %s", text)
+		}
+		e.rollback()
+		if e.Auth.Scram != nil {
+			t.Errorf("%s: the keys of a plugin that failed are kept", mechanism)
+		}
+	}
+	if err := (&Event{Stage: Mail}).SetScram(keys); err != ErrStage {
+		t.Error(err)
 	}
 }

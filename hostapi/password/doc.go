@@ -7,6 +7,11 @@
 //	$scrypt$ln=15,r=8,p=1$...           scrypt, RFC 7914, in the PHC string format
 //	$6$..., $6$rounds=10000$...         sha512-crypt, as crypt(5) has it
 //	$pbkdf2-sha256$29000$...            PBKDF2, RFC 8018, with sha1 ($pbkdf2$), sha256 or sha512; rounds also as i=29000
+//	SCRAM-SHA-256$4096:salt$...:...     the keys of SCRAM, RFC 5803, as PostgreSQL writes them
+//	{SCRAM-SHA-256}4096,salt,...,...    the same as Dovecot writes them
+//
+// The password is taken as its octets, as the programs that make hashes do;
+// for SCRAM alone it is prepared (RFC 4013), as RFC 7677 has it.
 //
 // A hash comes from a file or a database that somebody else may write, so its
 // parameters are bounded before any work is done: one check takes at most

@@ -37,6 +37,8 @@ var vectors = []struct{ password, hash string }{
 	{"password", "$pbkdf2-sha256$1000$+//+c2FsdA==$a6ivv+n6xVbqDJWbKTdgJlfrh461YzxjNBbQOhP3pxc="},
 	{"password", "$pbkdf2-sha512$1000$.//.c2FsdA$wC9YAGvyeE/.faICooW8YTckkhBcci5u7kySICq.5bXDiQUtqGHnXrOQdHXTwGevk.HdBa5bqSW.q5DWtiE8qQ"},
 	{"password", "$pbkdf2-sha256$i=1000,l=32$c29tZXNhbHQ$j4Aa14inUtOh7Sg/D7hH54ohymuHNQD4+ccfhepGWAY"},
+	{"pencil", "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="},
+	{"pen\u00adcil", "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="},
 	{"password", "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"},
 	{"password", "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4"},
 }
@@ -105,6 +107,9 @@ func TestRefused(t *testing.T) {
 		"$pbkdf2-md5$1$c29tZXNhbHQ$" + sum:                             ErrFormat,
 		"$pbkdf2-sha256$1$c29t\nZXNhbHQ$" + sum:                        ErrFormat,
 		"$6$" + strings.Repeat("x", MaxHash):                           ErrFormat,
+		"SCRAM-SHA-256$9999999:c2FsdHNhbHQ=$" + sum + "=:" + sum + "=": ErrCost,
+		"SCRAM-SHA-256$1:c2FsdHNhbHQ=$" + sum + "=:" + sum + "=":       ErrFormat,
+		"SCRAM-SHA-1$4096:c2FsdHNhbHQ=$" + sum + "=:" + sum + "=":      ErrFormat,
 	} {
 		begin := time.Now()
 		ok, err := Check([]byte(hash), []byte("x"))
