@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 
 	"github.com/wasmta/wasmta/core/mail"
@@ -104,6 +105,21 @@ type CommitOptions struct {
 	Held     bool // committed in state held; Reason says why
 	Reason   string
 	Priority int // of all items; higher first
+
+	// HeldDomains are the items, by [Item.Domain], that are committed in state
+	// held though Held is false, and why.
+	HeldDomains map[string]string
+}
+
+// Of is whether the item of a domain is committed in state held, and why.
+func (o *CommitOptions) Of(domain string) (held bool, reason string) {
+	if o.Held {
+		return true, o.Reason
+	}
+	if why, ok := o.HeldDomains[domain]; ok {
+		return true, why
+	}
+	return false, o.Reason
 }
 
 // Body reads a message's body.
@@ -182,13 +198,27 @@ type Notice struct {
 	CommitOptions
 }
 
-// Filter selects items; zero fields select all, several must all match.
+// Filter selects items; zero fields select all, several must all match. ID and
+// Domain are looked up, anything else is compared with item after item.
 type Filter struct {
 	ID     mail.ID
 	Domain string // of the recipients, exact, lower-case A-labels
 	Sender string // reverse-path; "<>" for the null one
 	Held   *bool
 	After  Ref // only items behind this one, for paging
+
+	SenderDomain string       // of the reverse-path, exact, lower-case A-labels
+	Recipient    string       // forward-path of one of the recipients
+	NextHop      string       // where the item is pinned to or, if it is not, where it went last, as [mail.NextHop.String] prints it
+	Before       time.Time    // arrived before
+	Since        time.Time    // arrived then or later
+	MinAttempts  int          // so many attempts or more
+	Reason       string       // part of the reason or of a recipient's last reply, in any case
+	Mark         string       // an attribute PLUGIN/KEY of the message or of one of the recipients
+	MarkValue    string       // with this value, if MarkEquals
+	MarkEquals   bool         //
+	Listener     string       // that took the message
+	Client       netip.Prefix // from which the message came
 }
 
 // Counts are the totals of the queue.

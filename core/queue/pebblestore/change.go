@@ -63,9 +63,7 @@ func (s *Store) Settle(ctx context.Context, t queue.Settlement) ([]queue.Ref, er
 			refs = append(refs, r...)
 			delta.Messages++
 			delta.Items += int64(len(r))
-			if notices[i].opt.Held {
-				delta.Held += int64(len(r))
-			}
+			delta.Held += notices[i].held
 		}
 		return err
 	})

@@ -188,9 +188,7 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, op
 	}
 	d.s.totals.messages.Add(1)
 	d.s.totals.items.Add(int64(len(refs)))
-	if opt.Held {
-		d.s.totals.held.Add(int64(len(refs)))
-	}
+	d.s.totals.held.Add(m.held)
 	return refs, nil
 }
 
@@ -258,6 +256,7 @@ type message struct {
 	size   int64
 	digest uint32
 	opt    queue.CommitOptions
+	held   int64 // items that put made in state held
 }
 
 // put adds {m, c, e..., d..., n...} to a batch.
@@ -285,9 +284,13 @@ func (m *message) put(b *pebble.Batch) ([]queue.Ref, error) {
 			return nil, fmt.Errorf("queue: message %s: the domain %q has a NUL", m.id, domain)
 		}
 		refs[i] = queue.Ref{ID: m.id, Item: uint32(i)}
+		held, reason := m.opt.Of(domain)
+		if held {
+			m.held++
+		}
 		it := &itemRecord{siblings: uint32(len(domains)), Item: queue.Item{
 			Ref: refs[i], Version: 1, Domain: domain, Recipients: groups[i],
-			Due: m.opt.Due, Expire: m.opt.Expire, Arrived: arrived, Held: m.opt.Held, Reason: m.opt.Reason, Priority: m.opt.Priority}}
+			Due: m.opt.Due, Expire: m.opt.Expire, Arrived: arrived, Held: held, Reason: reason, Priority: m.opt.Priority}}
 		err = errors.Join(err, putItem(b, it), b.Set(domainKey(domain, refs[i]), nil, nil))
 	}
 	return refs, err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -73,9 +72,6 @@ type listed struct {
 // List implements queue.Store. f may call the store.
 func (s *Store) List(ctx context.Context, filter queue.Filter, f func(queue.Item, error) bool) error {
 	l := lister{s: s, filter: filter, after: filter.After}
-	if filter.Sender != "" {
-		l.sender = parseSender(filter.Sender)
-	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -95,24 +91,15 @@ func (s *Store) List(ctx context.Context, filter queue.Filter, f func(queue.Item
 	}
 }
 
-func parseSender(s string) mail.Path {
-	s = strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">")
-	if at := strings.LastIndexByte(s, '@'); at >= 0 {
-		return mail.Path{Local: s[:at], Domain: s[at+1:]}
-	}
-	return mail.Path{Local: s}
-}
-
 type lister struct {
 	s      *Store
 	filter queue.Filter
-	sender mail.Path
 	after  queue.Ref // of the last key looked at
 	end    bool
 
 	// The message looked at last, for the items that follow it.
 	id      mail.ID
-	matches bool
+	message queue.Message
 	err     error
 }
 
@@ -181,25 +168,25 @@ func (l *lister) page() (page []listed, err error) {
 	return page, nil
 }
 
-// match applies the filter. An item whose sender cannot be read matches, with
+// match applies the filter. An item whose message cannot be read matches, with
 // the error.
 func (l *lister) match(x *listed) bool {
-	if l.filter.Domain != "" && x.item.Domain != l.filter.Domain || l.filter.Held != nil && x.item.Held != *l.filter.Held {
+	if !l.filter.Match(&x.item) {
 		return false
 	}
-	if l.filter.Sender == "" {
+	if !l.filter.NeedsMessage() {
 		return true
 	}
 	if l.id != x.item.ID {
 		var r *record
-		l.id, l.matches = x.item.ID, false
+		l.id, l.message = x.item.ID, queue.Message{}
 		if r, l.err = l.s.message(x.item.ID); l.err == nil {
-			l.matches = r.Envelope.ReversePath.Equal(l.sender)
+			l.message = r.Message
 		}
 	}
 	if errors.Is(l.err, queue.ErrGone) {
 		return false
 	}
 	x.err = l.err
-	return l.err != nil || l.matches
+	return l.err != nil || l.filter.MatchMessage(&x.item, &l.message)
 }

@@ -144,12 +144,14 @@ func testEnvelope(t *testing.T, f *fixture) {
 	env := mail.Envelope{
 		ReversePath: mail.Path{Local: `"a b\"\\"`, Domain: "bücher.example"},
 		MailParams: mail.MailParams{Size: 1 << 40, Body: mail.Body8BitMIME, SMTPUTF8: true, RequireTLS: true,
-			Return: mail.ReturnHeaders, EnvID: "QQ314159"},
+			Return: mail.ReturnHeaders, EnvID: "QQ314159",
+			HoldUntil: start.Add(time.Hour), Priority: -9, By: mail.DeliverBy{Time: start.Add(2 * time.Hour), Return: true, Trace: true}},
 		Recipients: []mail.Recipient{
 			{ForwardPath: mail.Path{Local: "ü", Domain: "BÜCHER.example"},
-				RcptParams: mail.RcptParams{Notify: mail.NotifySuccess | mail.NotifyDelay, OrcptType: "rfc822", Orcpt: "c@example.com"},
-				Original:   mail.Path{Local: "c", Domain: "example.com"},
-				Attrs:      mail.Attrs{"alias/via": []byte("list\x00\xff")}},
+				RcptParams: mail.RcptParams{Notify: mail.NotifySuccess | mail.NotifyDelay, OrcptType: "rfc822", Orcpt: "c@example.com",
+					ValidSince: start.Add(-time.Hour), ValidSinceContinue: true},
+				Original: mail.Path{Local: "c", Domain: "example.com"},
+				Attrs:    mail.Attrs{"alias/via": []byte("list\x00\xff")}},
 			{ForwardPath: mail.Path{Local: "d", Domain: "[IPv6:2001:db8::1]"}},
 			{ForwardPath: mail.Path{Local: "postmaster"}},
 			{ForwardPath: mail.Path{Local: "e", Domain: "xn--bcher-kva.example"}},
@@ -161,17 +163,18 @@ func testEnvelope(t *testing.T, f *fixture) {
 		Attrs: mail.Attrs{"spf/result": []byte("pass"), "x/empty": {}},
 	}
 	opt := dueAt(start)
-	opt.Held, opt.Reason = true, "for\r\nreview"
+	opt.Held, opt.Reason, opt.Priority = true, "for\r\nreview", 9
 	refs := f.commit(env, f.body(100), opt)
 	if len(refs) != 3 {
 		t.Fatalf("%d items, want bücher.example, the literal and the local one", len(refs))
 	}
-	hop := mail.NextHop{Transport: mail.TransportLMTP, Host: "127.0.0.1", Port: 24, TLS: mail.TLSVerify, Source: "192.0.2.3", Helo: "h"}
+	hop := mail.NextHop{Transport: mail.TransportLMTP, Host: "127.0.0.1", Port: 24, TLS: mail.TLSVerify, Source: "192.0.2.3", Helo: "h",
+		Pool: "ours", Credential: "smarthost"}
 	result := mail.Result{Outcome: mail.Deferred, Relay: "mx[192.0.2.9]:25", RemoteMTA: "mx", Relayed: true,
 		Reply: mail.Reply{Code: 450, Enhanced: mail.Enhanced{4, 2, 0}, Text: "later\nor never"}}
 	f.settle(refs[0], func(it *queue.Item) {
 		it.Recipients[0].Last, it.Recipients[0].Warned = result, true
-		it.Attempts, it.Priority, it.Pinned = 3, -5, &hop
+		it.Attempts, it.Priority, it.Pinned, it.LastHop = 3, -5, &hop, "smtp:[2001:db8::9]:25"
 		it.Due, it.Held, it.Reason = start.Add(time.Hour), false, "busy"
 		it.History = []mail.Attempt{{At: start, Relay: "mx[192.0.2.9]:25", Result: result}}
 	})
@@ -385,6 +388,70 @@ func testGone(t *testing.T, f *fixture) {
 	}
 }
 
+// testHeldDomains: of one message some items are held from the beginning.
+func testHeldDomains(t *testing.T, f *fixture) {
+	opt := dueAt(start)
+	opt.HeldDomains = map[string]string{"example.com": "rule 1", "example.info": "of no recipient"}
+	refs := f.commit(envelope("a@example.org", "x@example.net", "y@Example.COM"), f.body(10), opt)
+	due, _, _, err := f.store().Due(ctx, queue.Mark{}, start, 10)
+	if err != nil || !slices.Equal(due, refs[:1]) {
+		t.Errorf("due is %v (%v), want the item that is not held", due, err)
+	}
+	f.verify(f.h, "one of two items held")
+	f.update(refs[1], func(it *queue.Item) { it.Held, it.Reason = false, "" })
+	f.verify(f.h, "released")
+}
+
+// testListBy: the filters that are compared with item after item.
+func testListBy(t *testing.T, f *fixture) {
+	later := start.Add(time.Hour)
+	env := envelope("ann@news.example.org", "x@example.net", "Y@example.net", "z@example.com")
+	env.Client.Arrived, env.Client.Listener, env.Client.Remote = start, "mx", netip.MustParseAddrPort("[::ffff:192.0.2.7]:25")
+	env.Attrs = mail.Attrs{"spam/score": []byte("9")}
+	env.Recipients[2].Attrs = mail.Attrs{"list/of": {}}
+	a := f.commit(env, nil, dueAt(start))
+	env = envelope("", "x@example.net")
+	env.Client.Arrived, env.Client.Listener, env.Client.Remote = later, "submission", netip.MustParseAddrPort("[2001:db8::1%lo]:25")
+	env.Attrs = mail.Attrs{"spam/score": []byte("10")}
+	b := f.commit(env, nil, dueAt(later))
+	f.settle(a[0], func(it *queue.Item) {
+		it.Attempts, it.LastHop, it.Reason = 2, "smtp:192.0.2.1:25", "450 later"
+		it.Recipients[1].Last.Reply = mail.Reply{Code: 450, Text: "Mailbox Busy"}
+	})
+	f.settle(a[1], func(it *queue.Item) {
+		it.LastHop, it.Pinned = "smtp:192.0.2.1:25", &mail.NextHop{Transport: mail.TransportMX, Host: "example.info"}
+	})
+	all := []queue.Ref{a[0], a[1], b[0]}
+	for _, x := range []struct {
+		name   string
+		filter queue.Filter
+		want   []queue.Ref
+	}{
+		{"sender's domain", queue.Filter{SenderDomain: "news.example.org"}, a},
+		{"sender's domain is exact", queue.Filter{SenderDomain: "example.org"}, nil},
+		{"recipient, local part exact", queue.Filter{Recipient: "Y@EXAMPLE.net"}, a[:1]},
+		{"recipient, local part differs", queue.Filter{Recipient: "y@example.net"}, nil},
+		{"recipient and domain", queue.Filter{Recipient: "x@example.net", Domain: "example.net"}, []queue.Ref{a[0], b[0]}},
+		{"last hop", queue.Filter{NextHop: "smtp:192.0.2.1:25"}, a[:1]},
+		{"pinned hop", queue.Filter{NextHop: "mx:example.info"}, a[1:]},
+		{"before", queue.Filter{Before: later}, a},
+		{"since", queue.Filter{Since: later}, b},
+		{"attempts", queue.Filter{MinAttempts: 2}, a[:1]},
+		{"reason", queue.Filter{Reason: "450 LATER"}, a[:1]},
+		{"a recipient's reply", queue.Filter{Reason: "mailbox busy"}, a[:1]},
+		{"mark of the message", queue.Filter{Mark: "spam/score"}, all},
+		{"mark with a value", queue.Filter{Mark: "spam/score", MarkValue: "9", MarkEquals: true}, a},
+		{"mark of a recipient, empty", queue.Filter{Mark: "list/of", MarkEquals: true}, a[1:]},
+		{"no such mark", queue.Filter{Mark: "spam"}, nil},
+		{"listener", queue.Filter{Listener: "submission"}, b},
+		{"client", queue.Filter{Client: netip.MustParsePrefix("192.0.2.0/24")}, a},
+		{"client with a zone", queue.Filter{Client: netip.MustParsePrefix("2001:db8::/32")}, b},
+		{"several", queue.Filter{Mark: "spam/score", Domain: "example.net", Before: later}, a[:1]},
+	} {
+		f.lists(x.name, x.filter, x.want)
+	}
+}
+
 func testList(t *testing.T, f *fixture) {
 	yes, no := true, false
 	opt := dueAt(start)
@@ -415,16 +482,22 @@ func testList(t *testing.T, f *fixture) {
 		{"after is before the id", queue.Filter{After: a[0], ID: b[0].ID}, b},
 		{"no such domain", queue.Filter{Domain: "example"}, nil},
 	} {
-		var got []queue.Ref
-		if err := f.store().List(ctx, x.filter, func(it queue.Item, err error) bool {
-			if err != nil {
-				t.Errorf("%s: %v", x.name, err)
-			}
-			got = append(got, it.Ref)
-			return true
-		}); err != nil || !slices.Equal(got, x.want) {
-			t.Errorf("%s: %v, want %v (%v)", x.name, got, x.want, err)
+		f.lists(x.name, x.filter, x.want)
+	}
+}
+
+// lists checks which items a filter selects.
+func (f *fixture) lists(name string, filter queue.Filter, want []queue.Ref) {
+	f.t.Helper()
+	var got []queue.Ref
+	if err := f.store().List(ctx, filter, func(it queue.Item, err error) bool {
+		if err != nil {
+			f.t.Errorf("%s: %v", name, err)
 		}
+		got = append(got, it.Ref)
+		return true
+	}); err != nil || !slices.Equal(got, want) {
+		f.t.Errorf("%s: %v, want %v (%v)", name, got, want, err)
 	}
 }
 

@@ -66,7 +66,7 @@ func life(f *fixture) {
 	f.update(large[0], func(it *queue.Item) { it.Held, it.Reason = true, "operator" })
 	f.settle(large[1], func(it *queue.Item) {
 		it.Recipients = it.Recipients[1:]
-		it.Due, it.Attempts = start.Add(time.Hour), 1
+		it.Due, it.Attempts, it.LastHop = start.Add(time.Hour), 1, "smtp:192.0.2.1:25"
 	})
 	f.settle(small[0], delivered, queue.Notice{
 		Envelope: envelope("", "a@example.org"), Header: testHeader, Body: f.body(300 << 10), CommitOptions: dueAt(start)})
@@ -75,6 +75,14 @@ func life(f *fixture) {
 	f.settle(large[0], delivered)
 	held := f.commit(envelope("", "x@example.net"), nil, queue.CommitOptions{Due: start, Held: true, Reason: "r"})
 	f.remove(held[0].ID)
+	some := dueAt(start)
+	some.HeldDomains = map[string]string{"example.com": "rule 1: review"}
+	rule := f.commit(envelope("a@example.org", "x@example.net", "y@example.com"), f.body(100), some)
+	f.update(rule[0], func(it *queue.Item) {
+		it.Pinned = &mail.NextHop{Transport: mail.TransportSMTP, Host: "192.0.2.9", Pool: "ours", Credential: "c"}
+	})
+	f.update(rule[1], func(it *queue.Item) { it.Held, it.Reason = false, "" })
+	f.remove(rule[0].ID)
 	if f.h.Reopen != nil {
 		open.Abort()
 		f.reopen()

@@ -92,6 +92,8 @@ func Run(t *testing.T, open func(t testing.TB) *Harness) {
 		{"Remove", testRemove},
 		{"Gone", testGone},
 		{"List", testList},
+		{"ListBy", testListBy},
+		{"HeldDomains", testHeldDomains},
 		{"ListPaging", testListPaging},
 		{"ListCallback", testListCallback},
 		{"BodyWhileRemoved", testBodyWhileRemoved},
@@ -230,8 +232,12 @@ func (f *fixture) learn(refs []queue.Ref, env mail.Envelope, header, body []byte
 	k := &known{env: env, header: header, body: body, items: make(map[uint32]queue.Item)}
 	k.env.Recipients = nil
 	for i, ref := range refs {
-		k.items[ref.Item] = queue.Item{Ref: ref, Domain: domains[i], Recipients: groups[i],
-			Due: opt.Due, Expire: opt.Expire, Arrived: env.Client.Arrived, Held: opt.Held, Reason: opt.Reason}
+		held, reason := opt.Held, opt.Reason
+		if why, ok := opt.HeldDomains[domains[i]]; ok && !held {
+			held, reason = true, why
+		}
+		k.items[ref.Item] = queue.Item{Ref: ref, Domain: domains[i], Recipients: groups[i], Priority: opt.Priority,
+			Due: opt.Due, Expire: opt.Expire, Arrived: env.Client.Arrived, Held: held, Reason: reason}
 	}
 	f.model[refs[0].ID] = k
 }
