@@ -19,6 +19,7 @@ import (
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/core/deliver"
 	"github.com/wasmta/wasmta/core/deliver/mtasts"
+	"github.com/wasmta/wasmta/core/dsn"
 	"github.com/wasmta/wasmta/core/event"
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
@@ -56,6 +57,7 @@ type Server struct {
 	admin     *admin.Server
 	control   []net.Listener
 	cert      atomic.Pointer[tls.Certificate]
+	template  *dsn.Template
 	draining  atomic.Bool
 	closing   sync.Once
 	local     interfaces
@@ -133,9 +135,17 @@ func (s *Server) build() (err error) {
 	for i, d := range c.Queue.Retry {
 		retry[i] = d.Std()
 	}
+	if s.template, err = template(c); err != nil {
+		return err
+	}
+	warnAfter := c.Queue.WarnAfter.Std()
+	if !*c.Notify.Delayed {
+		warnAfter = -1
+	}
 	s.queue = qmgr.New(qmgr.Options{
+		Template: s.template, MaxReturn: int64(c.Notify.MaxSize), Backscatter: backscatter(c),
 		Store: s.store, Source: o.Source, Router: &route.Router{Table: table}, Deliverer: s.agent, Log: o.Log, Hostname: c.Hostname,
-		Retry: retry, Lifetime: c.Queue.Lifetime.Std(), WarnAfter: c.Queue.WarnAfter.Std(),
+		Retry: retry, Lifetime: c.Queue.Lifetime.Std(), WarnAfter: warnAfter,
 		Attempts: c.Limits.Deliveries, AttemptsPerHop: c.Limits.DeliveriesPerHop, Drain: drainTime,
 	})
 
@@ -199,7 +209,10 @@ func (s *Server) listen(l *config.Listener) error {
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
 		Source:   s.opt.Source, Log: s.log, PTR: s.ptr,
 	}
-	in := &intake{store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue}
+	in := &intake{
+		store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue,
+		hostname: c.Hostname, template: s.template, maxReturn: int64(c.Notify.MaxSize), log: s.log,
+	}
 	in.postmaster, in.domain = ownPostmaster(c)
 	o.Intake = in
 	if l.TLS != config.TLSNone {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/wasmta/wasmta/core/config"
+	"github.com/wasmta/wasmta/core/dsn"
+	"github.com/wasmta/wasmta/core/event"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/queue"
 	"github.com/wasmta/wasmta/core/smtpd"
@@ -18,6 +20,12 @@ type intake struct {
 	store    queue.Store
 	lifetime time.Duration
 	enqueue  func([]queue.Ref)
+
+	hostname  string
+	template  *dsn.Template
+	maxReturn int64
+	log       event.Log
+
 	// postmaster, if not null, takes what is for postmaster at domain.
 	postmaster mail.Path
 	domain     string
@@ -72,6 +80,7 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, ho
 			}
 		}
 	}
+	expanded := expand(&env)
 	now := time.Now()
 	refs, err := d.Draft.Commit(ctx, env, header, queue.CommitOptions{Due: now, Expire: now.Add(d.in.lifetime), Held: hold != "", Reason: hold})
 	if err != nil {
@@ -79,6 +88,11 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, ho
 	}
 	if hold == "" {
 		d.in.enqueue(refs)
+	}
+	if len(expanded) > 0 {
+		if err := d.in.reportExpanded(ctx, d.ID(), env, header, int64(len(header))+d.Size(), expanded); err != nil {
+			d.in.log.Program("bounce").Warn("no notification that a recipient was expanded", "id", d.ID().String(), "error", err.Error())
+		}
 	}
 	return nil
 }

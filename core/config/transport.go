@@ -115,8 +115,10 @@ type OnText struct {
 type Notify struct {
 	Template string `toml:"template"` // text file; empty: the built-in text
 	Delayed  *bool  `toml:"delayed"`  // default true
-	Success  *bool  `toml:"success"`  // default true: where NOTIFY=SUCCESS asks for it
-	MaxSize  Size   `toml:"max_size"` // of the returned message, in octets; larger ones are returned as headers
+	// Strangers says of what senders are notified who neither authenticated nor
+	// are of relay_networks: all | some | none.
+	Strangers string `toml:"strangers"`
+	MaxSize   Size   `toml:"max_size"` // of the returned message, in octets; larger ones are returned as headers
 }
 
 // defaultDirectory is Let's Encrypt's.
@@ -138,9 +140,7 @@ func (c *Config) transportDefaults() {
 	if c.Notify.Delayed == nil {
 		c.Notify.Delayed = &yes
 	}
-	if c.Notify.Success == nil {
-		c.Notify.Success = &yes
-	}
+	def(&c.Notify.Strangers, "some")
 	for i := range c.Pools {
 		for j := range c.Pools[i].Sources {
 			def(&c.Pools[i].Sources[j].Weight, 1)
@@ -236,6 +236,12 @@ func (c *Config) checkTransport(p *checker) {
 		}
 	}
 	c.checkShapes(p)
+	if !oneOf(c.Notify.Strangers, "all", "some", "none") {
+		p.fault("notify.strangers", "strangers = %q: write all, some or none", c.Notify.Strangers)
+	}
+	if c.Notify.MaxSize < 1 || c.Notify.MaxSize > 1<<20 {
+		p.fault("notify.max_size", "max_size must be 1 octet to 1MB")
+	}
 }
 
 func (c *Config) checkEgress(p *checker) {

@@ -1,0 +1,70 @@
+package core
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/wasmta/wasmta/core/config"
+	"github.com/wasmta/wasmta/core/dsn"
+	"github.com/wasmta/wasmta/core/mail"
+)
+
+// template reads the wording of notifications; nil: there is none of its own.
+func template(c *config.Config) (*dsn.Template, error) {
+	path := c.Notify.Template
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("[notify] template: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, dsn.MaxTemplate+1))
+	if err != nil {
+		return nil, fmt.Errorf("[notify] template: %w", err)
+	}
+	t, err := dsn.ParseTemplate(text)
+	if err != nil {
+		return nil, fmt.Errorf("[notify] template %s: %w", path, err)
+	}
+	return t, nil
+}
+
+// backscatter tells whether a notification of failure would go to somebody who
+// perhaps never sent the message. Strangers are those who neither authenticated
+// nor are of relay_networks. What should have been refused in their session, but
+// was not known then, is what we do not want ourselves: a plugin rejects after
+// the message was accepted, or a recipient of ours, or of a domain that we relay for, does not exist or is not
+// allowed (RFC 3463 X.1 and X.7). What a host out there refuses, what expires and
+// what does not fit a mailbox is always notified, unless strangers = "none".
+func backscatter(c *config.Config) func(*mail.Client, mail.Path, mail.Result, string) bool {
+	if c.Notify.Strangers == "all" {
+		return nil
+	}
+	ours := prefixes(c.RelayNetworks)
+	known := make(map[string]bool) // listeners whose clients are not strangers
+	for _, l := range c.Listeners {
+		known[l.Name] = l.Role != config.RoleMX
+	}
+	return func(client *mail.Client, to mail.Path, r mail.Result, by string) bool {
+		if client.Auth != "" || known[client.Listener] || client.Listener == "" || !client.Remote.IsValid() {
+			return false
+		}
+		from := client.Remote.Addr().Unmap().WithZone("")
+		for _, n := range ours {
+			if n.Contains(from) {
+				return false
+			}
+		}
+		if c.Notify.Strangers == "none" {
+			return true
+		}
+		if r.Outcome != mail.Failed {
+			return false
+		}
+		status := r.Reply.Status()
+		return by != "" || (c.IsLocal(to.DomainKey()) || c.IsRelay(to.DomainKey())) && (status[1] == 1 || status[1] == 7)
+	}
+}
