@@ -76,5 +76,5 @@ func TestAskingAllocatesNothingOfItsOwn(t *testing.T) {
 
 type nobody struct{}
 
-func (nobody) Answered(*hook.Answer)                         {}
+func (nobody) Answered(*hook.Answer)                        {}
 func (nobody) Said(*hook.Plugin, hook.Stage, int32, string) {}
