@@ -40,6 +40,10 @@ type Options struct {
 	Source  hook.Source    // the policy; nil: none but the configuration's
 	Plugins admin.Plugins  // what the control interface calls a plugin; nil: nothing
 	Log     event.Log
+	// Deliver and PolicyHosts, if not nil, change how others are reached, for a laboratory whose mail exchangers and
+	// policy hosts have loopback addresses and ports of their own.
+	Deliver     func(*deliver.Options)
+	PolicyHosts func(*mtasts.Fetcher)
 	// Fatal is called when the queue cannot be written any more, and must not
 	// return; nil logs the message and exits with code 75.
 	Fatal func(msg string)
@@ -118,12 +122,18 @@ func (s *Server) build() (err error) {
 	}
 	if c.Delivery.MTASTS {
 		fetch := mtasts.Fetcher{Addrs: s.resolver.Addrs, Allow: public}
+		if o.PolicyHosts != nil {
+			o.PolicyHosts(&fetch)
+		}
 		if out.STS, err = mtasts.New(mtasts.Options{
 			Resolver: s.resolver, Fetch: fetch.Fetch, Dir: filepath.Join(c.DataDir, "mta-sts"), Log: o.Log.Program("smtp"),
 			Absent: func(err error) bool { return errors.Is(err, resolve.ErrNoDomain) || errors.Is(err, resolve.ErrNoData) },
 		}); err != nil {
 			return err
 		}
+	}
+	if o.Deliver != nil {
+		o.Deliver(&out)
 	}
 	s.agent = deliver.New(out)
 

@@ -151,9 +151,10 @@ file = "users.txt"
 	lf, crlf := filepath.Join(dir, "lf.eml"), filepath.Join(dir, "crlf.eml")
 	write(t, crlf, l.content)
 	write(t, lf, strings.ReplaceAll(l.content, "\r\n", "\n"))
-	worked := 0
+	ran, worked := 0, 0
 	for i, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
+			ran++
 			need(t, p.name, p.needs...)
 			work := filepath.Join(dir, fmt.Sprintf("client%d", i))
 			if err := os.Mkdir(work, 0o755); err != nil {
@@ -200,7 +201,7 @@ file = "users.txt"
 		})
 	}
 	t.Logf("%d of %d programs were here and got their message through", worked, len(programs))
-	if _, err := exec.LookPath("apt-get"); err == nil && worked < 12 && !t.Failed() {
+	if _, err := exec.LookPath("apt-get"); err == nil && ran == len(programs) && worked < 12 && !t.Failed() {
 		t.Errorf("only %d programs work here, want 12: does .ci/lab-tools not fetch them?", worked)
 	}
 }
