@@ -18,9 +18,8 @@ type program struct {
 	needs  []string // files
 	check  string   // a command that must succeed, else the program is not there
 	script string
-	raw    bool     // what arrives is what it was given
-	adds   []string // fields that it puts above it
-	with   string   // the transmission type; empty: ESMTP
+	raw    bool   // what arrives is what it was given
+	with   string // the transmission type; empty: ESMTP
 }
 
 var programs = []program{
