@@ -125,22 +125,17 @@ func (c *Client) get(ctx context.Context, path string, body, out any) error {
 
 // ListOptions narrow a list; zero fields narrow nothing.
 type ListOptions struct {
-	ID, Domain, Sender string
-	Held               *bool
-	Limit              int
-	After              queue.Ref
+	Selection // but for IDs and All
+	ID        string
+	Limit     int
+	After     queue.Ref
 }
 
 // List lists queue items by id. An error ends the list.
 func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[Item, error] {
-	q := url.Values{}
-	for key, value := range map[string]string{"id": o.ID, "domain": o.Domain, "sender": o.Sender} {
-		if value != "" {
-			q.Set(key, value)
-		}
-	}
-	if o.Held != nil {
-		q.Set("held", strconv.FormatBool(*o.Held))
+	q := o.query()
+	if o.ID != "" {
+		q.Set("id", o.ID)
 	}
 	if o.Limit > 0 {
 		q.Set("limit", strconv.Itoa(o.Limit))
@@ -196,6 +191,14 @@ func (c *Client) Show(ctx context.Context, id string) (m Message, err error) {
 // Act applies hold, release, retry, reroute, bounce or delete to a selection.
 func (c *Client) Act(ctx context.Context, act string, r Request) (res Result, err error) {
 	return res, c.get(ctx, "/v1/queue/"+url.PathEscape(act), r, &res)
+}
+
+// Watch is Act for an act that may take long: it yields what has been done so
+// far about every second, and at last the result, which has Final set. What was
+// done when ctx ends stays done.
+func (c *Client) Watch(ctx context.Context, act string, r Request) iter.Seq2[Result, error] {
+	r.Watch = true
+	return lines[Result](func() (io.ReadCloser, error) { return c.do(ctx, "/v1/queue/"+url.PathEscape(act), r) })
 }
 
 // Plugins lists the plugins in their order.

@@ -41,6 +41,7 @@ type task struct {
 	hold    string         // why the item shall be held; empty: it shall not
 	pinned  *mail.NextHop  // set by a plugin at the result stage
 	history []mail.Attempt // to be added
+	lastHop string         // of the last attempt, or that was suspended; empty: none yet
 	first   time.Time      // when the attempt began whose result waits longest to be settled; zero: none
 	corrupt atomic.Bool    // the body turned out to be damaged
 }
@@ -241,6 +242,7 @@ func (t *task) suspended(g route.Group, h *hop) {
 		t.keepAway(g.Recipients, paused)
 		return
 	}
+	t.lastHop = g.Hops[0].String()
 	res := last
 	res.Outcome, res.Connect, res.Transmit = mail.Deferred, 0, 0
 	res.Reply.Text = "delivery suspended, next hop cannot be reached: " + last.Reply.Text
@@ -337,6 +339,7 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 		return &watchedBody{Body: b, note: t.noteCorrupt}, nil
 	}}
 	began := time.Now()
+	t.lastHop = hops[0].String()
 	results, sound := m.deliver(ctx, hops, msg)
 	if t.first.IsZero() {
 		t.first = began

@@ -29,6 +29,7 @@ type content struct {
 	detach  bool // an empty line must stand between our field and the body
 	lines   gate.Lines
 	normal  bool        // bad line ends are corrected, not refused
+	binary  bool        // the body need not have lines (RFC 3030)
 	bodies  []*newBody  // that plugins began to put in place of this one
 	refusal *mail.Reply // decided; what still comes is thrown away
 	by      string      // the plugin that refused
@@ -38,6 +39,9 @@ type content struct {
 func (s *session) newContent() (*content, error) {
 	c := &content{s: s, limit: s.tx.SizeLimit}
 	c.normal = s.opts.BareLF == BareLFNormalize || s.opts.BareLF == BareLFDefault && (s.opts.Role != MX || s.trusted())
+	if c.binary = s.tx.Envelope.Body == mail.BodyBinaryMIME; c.binary {
+		c.normal = false
+	}
 	s.tx.Envelope.Client = s.client
 	s.tx.Envelope.Client.Arrived = time.Now()
 	if s.tx.discard != "" {
@@ -130,9 +134,11 @@ func (c *content) add(p []byte) {
 	if c.refusal != nil {
 		return
 	}
-	if c.normal {
+	switch {
+	case c.binary: // the header section is checked when it is there
+	case c.normal:
 		p = c.lines.Normalize(p)
-	} else {
+	default:
 		c.lines.Check(p)
 	}
 	c.checkLines()
@@ -208,6 +214,13 @@ func (c *content) headerDone(header, rest []byte) {
 	if len(header) > mail.MaxHeaderBytes {
 		c.refuse(headerTooBig(), "")
 		return
+	}
+	if c.binary {
+		c.lines.Check(header)
+		c.lines.End()
+		if c.checkLines(); c.refusal != nil {
+			return
+		}
 	}
 	h, err := mail.ParseHeader(header)
 	if err != nil {

@@ -66,6 +66,11 @@ type session struct {
 	unnamed bool       // a proxy did not say who the client is
 	counted netip.Addr // under which address the session is counted; invalid: not
 
+	mayXClient bool           // the connection is from XClientNetworks
+	peer       netip.AddrPort // who connected, whoever it speaks for
+	spoken     spoken         // what it said by XCLIENT
+	atConnect  mail.Attrs     // session attributes that plugins set before the client said anything
+
 	opened   bool
 	began    bool      // the log was told
 	ended    string    // why; empty: it goes on
@@ -312,37 +317,62 @@ func (s *session) pluginFailed(f hook.Failure) {
 func (s *session) open() {
 	full := s.ended == endCrowd
 	s.ended = ""
-	ctx := s.server.ctx
 	if !full && contains(s.opts.ProxyNetworks, s.client.Remote.Addr()) && !s.openProxy() {
 		return
 	}
 	if !full {
-		s.counted = s.client.Remote.Addr()
-		full = s.server.addAddress(s.counted) && !s.trusted()
+		s.peer, s.counted = s.client.Remote, s.client.Remote.Addr()
+		s.mayXClient = !s.unnamed && contains(s.opts.XClientNetworks, s.counted)
+		full = s.server.addAddress(s.counted) && !s.trusted() && !s.mayXClient
 	}
 	if full {
 		// No handshake for it: under TLS from the first octet it is closed.
-		r := mail.NewReply(421, "4.7.0", "Too many connections, try again later")
-		s.refused("CONNECT", r, nil, "")
-		if s.opts.ImplicitTLS {
-			s.ended = endCrowd
-			return
-		}
-		s.hangUp(endCrowd, r)
-		s.linger = false
+		s.crowd(s.opts.ImplicitTLS)
 		return
 	}
 	if s.opts.ImplicitTLS && !s.startTLS() {
 		return
 	}
-	if s.opts.PTR != nil {
-		lookup, cancel := context.WithTimeout(ctx, s.opts.Timeouts.Lookup)
-		name := s.opts.PTR(lookup, s.client.Remote.Addr())
-		cancel()
-		if _, err := mail.ParseDomain(name); err == nil {
-			s.client.PTR = name
-		}
+	s.findName()
+	if !s.introduce() {
+		return
 	}
+	if d := s.opts.EarlyTalkerDelay; s.opts.Role == MX && !s.opts.ImplicitTLS && d >= 0 && !s.trusted() && s.wire.Await(d) {
+		r := mail.NewReply(554, "5.5.1", "Client talks before it is greeted")
+		s.refused("CONNECT", r, nil, "")
+		s.hangUp(endEarly, r)
+		return
+	}
+	s.answer(&mail.Reply{Code: 220, Text: s.facts.Banner})
+}
+
+// crowd turns away a client that has too many sessions.
+func (s *session) crowd(silent bool) {
+	r := mail.NewReply(421, "4.7.0", "Too many connections, try again later")
+	s.refused("CONNECT", r, nil, "")
+	if silent {
+		s.ended = endCrowd
+		return
+	}
+	s.hangUp(endCrowd, r)
+	s.linger = false
+}
+
+// findName looks up the name of the client's address.
+func (s *session) findName() {
+	if s.opts.PTR == nil {
+		return
+	}
+	lookup, cancel := context.WithTimeout(s.server.ctx, s.opts.Timeouts.Lookup)
+	defer cancel()
+	name := s.opts.PTR(lookup, s.client.Remote.Addr())
+	if _, err := mail.ParseDomain(name); err == nil {
+		s.client.PTR = name
+	}
+}
+
+// introduce tells log and plugins of the client, and whether they take it.
+func (s *session) introduce() bool {
 	s.began = true
 	s.log.Connected(&s.client)
 	s.pin()
@@ -355,21 +385,13 @@ func (s *session) open() {
 	o := s.ask(&hook.Event{Stage: hook.Connect})
 	if o.Action != hook.Continue && o.Action != hook.Accept {
 		s.drop("CONNECT", o, hook.Connect)
-		return
+		return false
 	}
 	if o.Action == hook.Accept && o.Reply != nil && o.Reply.Code == 220 {
 		s.facts.Banner = o.Reply.Text
 	}
-	if s.client.TLS != nil && !s.askTLS() {
-		return
-	}
-	if d := s.opts.EarlyTalkerDelay; s.opts.Role == MX && !s.opts.ImplicitTLS && d >= 0 && !s.trusted() && s.wire.Await(d) {
-		r := mail.NewReply(554, "5.5.1", "Client talks before it is greeted")
-		s.refused("CONNECT", r, nil, "")
-		s.hangUp(endEarly, r)
-		return
-	}
-	s.answer(&mail.Reply{Code: 220, Text: s.facts.Banner})
+	s.atConnect = s.facts.Attrs
+	return s.client.TLS == nil || s.askTLS()
 }
 
 // openProxy reads the PROXY header of a proxy that we trust.
@@ -424,6 +446,9 @@ func (s *session) startTLS() bool {
 	s.greeted, s.offered, s.mechs = false, 0, nil
 	s.client.Helo, s.client.ESMTP = "", false
 	s.client.Auth, s.client.AuthMech, s.client.AuthUser = "", "", ""
+	// What plugins have noted since the banner, they have from what somebody said
+	// in clear text, who need not be the client (RFC 3207 4.2).
+	s.facts.Attrs, s.secrets = s.atConnect, false
 	return true
 }
 

@@ -80,6 +80,10 @@ func (s *session) finish() {
 
 // mail decides about a reverse-path.
 func (s *session) mail(from mail.Path, p mail.MailParams) *mail.Reply {
+	accepted := mail.NewReply(250, "2.1.0", "Ok")
+	if s.lowerPriority(&p) {
+		accepted = mail.NewReply(250, "2.3.6", "0 is the new priority of the message")
+	}
 	s.begin(from, p)
 	o := s.ask(&hook.Event{Stage: hook.Mail})
 	switch o.Action {
@@ -95,7 +99,7 @@ func (s *session) mail(from mail.Path, p mail.MailParams) *mail.Reply {
 		return r
 	}
 	s.note(o)
-	return positive(o, mail.NewReply(250, "2.1.0", "Ok"))
+	return positive(o, accepted)
 }
 
 // note keeps what a verdict says about the message as a whole.
@@ -198,6 +202,9 @@ func (s *session) dataCommand(arg string) string {
 		return ""
 	case s.tx.content != nil:
 		s.bad(outOfOrder("DATA cannot follow BDAT"))
+		return ""
+	case s.tx.Envelope.Body == mail.BodyBinaryMIME:
+		s.bad(outOfOrder("BINARYMIME needs BDAT")) // RFC 3030 3
 		return ""
 	}
 	if r := s.openContent("DATA"); r != nil {
