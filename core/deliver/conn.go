@@ -30,6 +30,7 @@ type conn struct {
 	verified bool            // and the server has proven that it is the one
 	name     string          // that the server says it has
 	domains  map[string]bool // of the recipients so far, where the server limits them
+	proof    string          // version, cipher and verification of TLS, for the trace
 	watch    *watch          // until it is connected
 	reused   bool            // has been in the pool
 	unclean  bool            // a transaction was left open: RSET comes first
@@ -282,7 +283,15 @@ func (c *conn) startTLS(ctx context.Context, policy mail.TLSPolicy) *failure {
 		c.watch.tell(c, tlsrpt.Success, nil)
 	}
 	c.nc, c.in.src, c.tls = tc, tc, true
-	c.verified = policy == mail.TLSVerify || c.ep.tlsa != ""
+	how := "not verified"
+	switch {
+	case c.ep.tlsa != "":
+		c.verified, how = true, "verified by DANE"
+	case policy == mail.TLSVerify:
+		c.verified, how = true, "verified"
+	}
+	s := tc.ConnectionState()
+	c.proof = tls.VersionName(s.Version) + " " + tls.CipherSuiteName(s.CipherSuite) + ", " + how
 	return nil
 }
 

@@ -91,6 +91,13 @@ func (e *endpoint) peer() string {
 // local tells whether what is said to it stays on this machine.
 func (e *endpoint) local() bool { return e.path != "" || e.addr.Addr().Unmap().IsLoopback() }
 
+// guard asks for a certificate where a secret is to be told: it is for nobody else.
+func (e *endpoint) guard() {
+	if e.credential != "" && e.tls == mail.TLSOpportunistic && !e.local() {
+		e.tls = mail.TLSVerify
+	}
+}
+
 // attempt is the way through the hosts of one next hop.
 type attempt struct {
 	a        *Agent
@@ -306,9 +313,7 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 						}
 						ep.source = from
 					}
-					if ep.credential != "" && ep.tls == mail.TLSOpportunistic && !ep.local() {
-						ep.tls = mail.TLSVerify // a secret is for whom it is for
-					}
+					ep.guard()
 					eps = append(eps, candidate{ep, w})
 				}
 			}

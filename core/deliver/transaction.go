@@ -169,7 +169,7 @@ func (c *conn) lacksFor(m *mail.Message, i int) *mail.Reply {
 
 // result is what a reply of the server means for a recipient.
 func (c *conn) result(r mail.Reply, start time.Time) mail.Result {
-	out := mail.Result{Outcome: outcome(r), Reply: r, RemoteMTA: c.ep.host, Relay: c.relay, Connect: c.took, Reached: true}
+	out := mail.Result{Outcome: outcome(r), Reply: r, RemoteMTA: c.ep.host, Relay: c.relay, Connect: c.took, Reached: true, TLS: c.proof}
 	if !start.IsZero() {
 		out.Transmit = time.Since(start)
 	}
