@@ -401,7 +401,11 @@ func isKeyword(s string) bool {
 
 // DecodeXtext decodes xtext (RFC 3461 4). Only printable ASCII and blank may
 // come out: CR and LF hidden as +0D+0A have forged queue files elsewhere.
-func DecodeXtext(s string) (string, bool) {
+func DecodeXtext(s string) (string, bool) { return decodeXtext(s, false) }
+
+// decodeXtext decodes; with eight, what the escapes stand for may have octets
+// above 127.
+func decodeXtext(s string, eight bool) (string, bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -416,7 +420,7 @@ func DecodeXtext(s string) (string, bool) {
 			}
 			c = byte(hi<<4 | lo)
 			i += 2
-			if c < ' ' || c > '~' {
+			if c < ' ' || c == 0x7f || c > 0x7f && !eight {
 				return "", false
 			}
 		case c < '!' || c > '~' || c == '=':
@@ -444,9 +448,14 @@ func EncodeXtext(s string) string {
 
 // decodeOrcpt takes xtext, and with SMTPUTF8 also plain UTF-8 (RFC 6533 3,
 // utf-8-addr-xtext and utf-8-addr-unitext without their \x{} escapes resolved).
+// With SMTPUTF8 the octets of UTF-8 may be xtext too: Postfix sends them so.
 func decodeOrcpt(s string, utf8 bool) (string, bool) {
-	if isASCII(s) || !utf8 {
+	if !utf8 {
 		return DecodeXtext(s)
+	}
+	if isASCII(s) {
+		text, ok := decodeXtext(s, true)
+		return text, ok && Printable(text) == text
 	}
 	return s, Printable(s) == s && !strings.ContainsAny(s, " \t")
 }

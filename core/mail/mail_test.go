@@ -56,6 +56,16 @@ func TestParametersAreValidatedAfterDecoding(t *testing.T) {
 	if r != nil || rc != (RcptParams{Notify: NotifySuccess | NotifyDelay, OrcptType: "rfc822", Orcpt: "x@y"}) {
 		t.Errorf("good RCPT parameters: %+v, %v", rc, r)
 	}
+	// Postfix writes UTF-8 in ORCPT as xtext.
+	for arg, utf8 := range map[string]bool{"<ü@b> ORCPT=rfc822;+C3+BC@b": true, "<ü@b> ORCPT=utf-8;ü@b": true, "<ü@b> ORCPT=utf-8;+C3@b": false,
+		"<ü@b> ORCPT=utf-8;+C2+80@b": false, "<ü@b> ORCPT=utf-8;+7F@b": false, "<ü@b> ORCPT=utf-8;+0A@b": false} {
+		if _, rc, r := ParseRcpt(arg, true, all); (r == nil) != utf8 || utf8 && rc.Orcpt != "ü@b" {
+			t.Errorf("%s: %+v, %v", arg, rc, r)
+		}
+	}
+	if _, _, r := ParseRcpt("<a@b> ORCPT=rfc822;+C3+BC@b", false, all); r == nil || r.Code != 501 {
+		t.Errorf("UTF-8 as xtext without SMTPUTF8: %v", r)
+	}
 	for arg, code := range map[string]int{
 		"<>": 501, "<a@b> NOTIFY=NEVER,DELAY": 501, "<a@b> ORCPT=rfc822;x+0D+0A": 501, "<a@b> ORCPT=x": 501, "<ü@b>": 553,
 	} {

@@ -149,6 +149,7 @@ func (s *session) hello(verb, name string) string {
 		return s.silent(engineRset)
 	}
 	s.greeted = true
+	s.trace.Helo(verb, name)
 	s.code, s.times = 250, 1
 	s.reply = "250 " + s.opts.Hostname + "\r\n"
 	if extended {

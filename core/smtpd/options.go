@@ -13,6 +13,7 @@ import (
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/smtpd/gate"
+	"github.com/wasmta/wasmta/core/trace"
 )
 
 // Intake takes messages that the server accepts.
@@ -157,6 +158,7 @@ type Options struct {
 	Source hook.Source
 	Intake Intake
 	Log    event.Log
+	Trace  *trace.Store // nil: none is kept
 	// PTR returns the forward-confirmed name of an address, or nothing. nil:
 	// names are not looked up.
 	PTR func(ctx context.Context, addr netip.Addr) string

@@ -23,6 +23,7 @@ import (
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/smtpd/gate"
+	"github.com/wasmta/wasmta/core/trace"
 )
 
 // Why a session ends; close hooks and the log are told.
@@ -55,6 +56,7 @@ type session struct {
 	server *Server
 	opts   *Options
 	log    event.Log
+	trace  *trace.Record
 	wire   *gate.Wire
 	conn   *gate.Conn
 
@@ -104,6 +106,7 @@ func (s *Server) newSession(raw net.Conn) *session {
 	c.wire = gate.NewWire(raw, s.opts.limits())
 	c.conn = gate.NewConn(c, raw.LocalAddr(), raw.RemoteAddr())
 	c.client.Session = newSessionID()
+	c.trace = s.opts.Trace.Session(c.client.Session)
 	c.client.Listener = s.opts.Listener
 	c.client.Remote, c.client.Local = addrPort(raw.RemoteAddr()), addrPort(raw.LocalAddr())
 	return c
@@ -195,6 +198,9 @@ func (s *session) readError(text string, err error) {
 
 // answer sends a reply of ours, in the order of the commands.
 func (s *session) answer(r *mail.Reply) {
+	if r.Code >= 400 {
+		s.trace.Reply("", r, nil, nil, "")
+	}
 	text := r.Lines()
 	s.wire.Send(text)
 	s.closeOn421(text)
@@ -257,6 +263,7 @@ func (s *session) refused(stage string, r *mail.Reply, to *mail.Path, by string)
 	if s.tx != nil {
 		from = &s.tx.Envelope.ReversePath
 	}
+	s.trace.Reply(stage, r, from, to, by)
 	s.log.Rejected(&s.client, stage, r, from, to, by, s.client.Protocol(false, s.opts.Role == LMTP))
 }
 
@@ -326,6 +333,7 @@ func (s *session) open() {
 		full = s.server.addAddress(s.counted) && !s.trusted() && !s.mayXClient
 	}
 	if full {
+		s.trace.Connect(&s.client, s.proxy())
 		// No handshake for it: under TLS from the first octet it is closed.
 		s.crowd(s.opts.ImplicitTLS)
 		return
@@ -375,6 +383,7 @@ func (s *session) findName() {
 func (s *session) introduce() bool {
 	s.began = true
 	s.log.Connected(&s.client)
+	s.trace.Connect(&s.client, s.proxy())
 	s.pin()
 	s.facts.Client = &s.client
 	s.facts.Connections = func() int { return s.server.connections(s.counted) }
@@ -392,6 +401,14 @@ func (s *session) introduce() bool {
 	}
 	s.atConnect = s.facts.Attrs
 	return s.client.TLS == nil || s.askTLS()
+}
+
+// proxy is the address of the proxy that spoke for the client; empty: none did.
+func (s *session) proxy() string {
+	if !s.facts.Proxy.IsValid() {
+		return ""
+	}
+	return s.facts.Proxy.String()
 }
 
 // openProxy reads the PROXY header of a proxy that we trust.
@@ -432,6 +449,10 @@ func (s *session) startTLS() bool {
 	}
 	if err != nil {
 		s.server.log.Info("TLS handshake failed", "client", event.ClientName(&s.client), "error", err.Error())
+		if !s.began {
+			s.trace.Connect(&s.client, s.proxy())
+		}
+		s.trace.TLS(nil, err)
 		s.ended = endTLS
 		return false
 	}
@@ -443,6 +464,7 @@ func (s *session) startTLS() bool {
 		sum := sha256.Sum256(state.PeerCertificates[0].Raw)
 		s.client.TLS.Fingerprint = hex.EncodeToString(sum[:])
 	}
+	s.trace.TLS(s.client.TLS, nil)
 	s.greeted, s.offered, s.mechs = false, 0, nil
 	s.client.Helo, s.client.ESMTP = "", false
 	s.client.Auth, s.client.AuthMech, s.client.AuthUser = "", "", ""
@@ -499,6 +521,7 @@ func (s *session) End() {
 	_ = s.wire.Flush() // a client need not wait for our housekeeping
 	s.abort(s.ended)
 	s.ask(&hook.Event{Stage: hook.Close, Reason: s.ended})
+	s.trace.Close(s.ended)
 	if s.began {
 		s.log.Disconnected(&s.client, s.ended, s.messages)
 	}
