@@ -139,9 +139,11 @@ func (t *task) record(last bool) (queue.Item, error) {
 	if err != nil {
 		return item, err
 	}
+	t.traceOutcomes(&item, last)
 	for i := range notices {
 		if i < len(refs) {
 			n := &notices[i]
+			t.trace.Notified(refs[i].ID, n.action.String(), n.Envelope.Recipients[0].ForwardPath)
 			m.opts.Log.Notified(item.ID, refs[i].ID, n.action.String(), n.Envelope.Recipients[0].ForwardPath)
 			m.opts.Log.Queued(refs[i].ID, mail.Path{}, int64(len(n.Header)+len(n.Body)), 1, n.id, false)
 		}
@@ -149,6 +151,7 @@ func (t *task) record(last bool) (queue.Item, error) {
 	m.Enqueue(refs)
 	if gone {
 		m.opts.Log.Removed(item.ID)
+		t.trace.Gone()
 	}
 	for i := range t.rcpts {
 		r := &t.rcpts[i]
@@ -424,6 +427,7 @@ func (m *Manager) hold(e *entry, reason string) {
 		it.Held, it.Reason = true, mail.Printable(reason)
 		return nil
 	})
+	m.opts.Trace.Held(e.ref.ID, e.ref.Item, reason)
 	if err != nil && !errors.Is(err, queue.ErrGone) {
 		m.log.Error("the item cannot be held; it is left alone", "id", e.ref.ID.String(), "item", e.ref.Item, "error", err)
 	}
