@@ -206,6 +206,7 @@ func (s *Server) listen(l *config.Listener) error {
 		AuthWithoutTLS: l.AuthWithoutTLS, AuthRelay: l.AuthRelay != nil && *l.AuthRelay, AuthFailures: c.Limits.AuthFailures, AuthDelay: c.Limits.AuthDelay.Std(),
 		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
 		MaxSessions: c.Limits.Sessions, MaxSessionsPerAddress: c.Limits.SessionsPerAddress,
+		XClientNetworks: prefixes(l.XClientNetworks), MaxHold: maxHold(c.Queue.Lifetime.Std()),
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
 		Source:   s.opt.Source, Log: s.log, PTR: s.ptr,
 	}

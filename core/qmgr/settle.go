@@ -208,8 +208,12 @@ func (t *task) late(now time.Time) bool {
 	if by := t.msg.Envelope.By; !by.Return && !by.Time.IsZero() && !now.Before(by.Time) {
 		return true
 	}
+	since := t.item.Arrived
+	if held := t.msg.Envelope.HoldUntil; held.After(since) {
+		since = held // for so long its sender wanted it to wait (RFC 4865)
+	}
 	w := t.m.opts.WarnAfter
-	return w > 0 && now.Sub(t.item.Arrived) >= w
+	return w > 0 && now.Sub(since) >= w
 }
 
 // nextDue is when the item is tried again. An item that would outlive its
