@@ -36,7 +36,7 @@ func TestDefaultsAreTheSamples(t *testing.T) {
 	}
 	s, _ := Load("sample.toml")
 	if c.Limits != s.Limits || c.Queue.Lifetime != s.Queue.Lifetime || c.Queue.WarnAfter != s.Queue.WarnAfter || len(c.Queue.Retry) != len(s.Queue.Retry) ||
-		c.DataDir != s.DataDir || c.Log != s.Log || c.Admin != s.Admin || c.Sendmail != s.Sendmail || c.Listeners[0].Name != "mx" {
+		c.DataDir != s.DataDir || c.Log != s.Log || c.Trace != s.Trace || c.Admin != s.Admin || c.Sendmail != s.Sendmail || c.Listeners[0].Name != "mx" {
 		t.Errorf("defaults differ from the sample:\n%+v\n%+v", c, s)
 	}
 }
@@ -65,6 +65,8 @@ func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
 		head + "proxy_networks = ['192.0.2.1/8']":                                                            `x.toml:4:19: `,
 		head + "[limits]\nauth_failures = 0":                                                                 `x.toml:5:1: auth_failures must be at least 1`,
 		head + "[limits]\nauth_delay = '1ms'":                                                                `x.toml:5:1: limits.auth_delay must be at least 1s`,
+		head + "[trace]\nkeep = '1s'":                                                                        `x.toml:5:1: keep must be between`,
+		head + "[trace]\nmax_size = '1MB'":                                                                   `x.toml:5:1: max_size must be between 8MB`,
 		head + "tls = \"starttls\"":                                                                          `x.toml:4:1: tls = "starttls" needs a certificate`,
 		head + "[[listener]]\naddress='x'":                                                                   `x.toml:4:3: the listener name "mx" is used twice`,
 		head + "[queue]\nretry = ['1h', '5x']":                                                               `x.toml:5:16: `,
