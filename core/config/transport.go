@@ -177,7 +177,7 @@ func (c *Config) checkTransport(p *checker) {
 			p.fault(key+"client_certificate", "client_certificate and client_ca belong together: certificates are believed that one of client_ca signed")
 		}
 		for k, m := range l.AuthMechanisms {
-			switch at := fmt.Sprintf("%sauth_mechanisms.%d", key, k); {
+			switch at := key + "auth_mechanisms"; {
 			case !slices.Contains(saslServer, m) || slices.Contains(l.AuthMechanisms[:k], m):
 				p.fault(at, "auth_mechanisms %q: write, each once, some of %s", m, strings.Join(saslServer, " "))
 			case m == "EXTERNAL" && l.ClientCA == "":
