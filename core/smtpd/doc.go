@@ -17,37 +17,28 @@
 //   - 250 at the end of a message is sent only after [Draft.Commit] returned
 //     nil. A message whose end was not seen is never committed: a lost
 //     connection, a time-out, a short chunk abort the draft.
-//
 //   - No opinion is never permission. Without a plugin's Accept, a recipient
 //     is taken only if its domain is ours or one we relay for, or the client
 //     may relay. A plugin that fails cannot change that.
-//
 //   - AUTH (RFC 4954) is offered where a plugin answers it and TLS is on, by the
 //     mechanisms of [Options.AuthMechanisms] that plugins leave in the reply to
 //     EHLO. Plugins alone say who a client is. A password or token is overwritten
 //     when they have said so; it is in no text, and so in no log and no error.
-//
 //   - By SCRAM no password comes here: plugins give the keys of a name, and the
 //     server sees whether the client has their password, and with -PLUS whether it
 //     speaks to us and not to somebody between. A name without keys is played to
 //     the end like any other. By EXTERNAL a client is who its certificate says, if
 //     the listener's authority has signed it and a plugin accepts it.
-//
 //   - A refusal comes late, and after some the connection closes. Over all
 //     connections a [Guard] counts what an address and a name have failed, and
 //     refuses without asking anybody; it locks no owner out.
-//
 //   - After any error inside a body the connection is closed with 421.
-//
 //   - Content is not changed: the header section gets one Received field in
 //     front, and what plugins edited. See [BareLF] for the one exception.
-//
 //   - Nothing a client sent is echoed; nothing from inside reaches a client
 //     but a [mail.Reply].
-//
 //   - Memory does not grow with the size of a message: the header section (at
 //     most [mail.MaxHeaderBytes]) is held, the body is streamed to the draft.
-//
 //   - What was said in clear text is forgotten when TLS begins (RFC 3207 4.2):
 //     the greeting, the identity, session attributes that plugins have set since
 //     the banner, and whether they wanted to hear no more of the session.
