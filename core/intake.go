@@ -3,12 +3,15 @@ package core
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/core/dsn"
 	"github.com/wasmta/wasmta/core/event"
+	"github.com/wasmta/wasmta/core/hold"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/queue"
 	"github.com/wasmta/wasmta/core/smtpd"
@@ -29,6 +32,10 @@ type intake struct {
 	// postmaster, if not null, takes what is for postmaster at domain.
 	postmaster mail.Path
 	domain     string
+	rules      *hold.Rules // for mail that comes in; nil: there are none
+	// committed, if not nil, is told the session whose message is ours now,
+	// before the message is handed to the scheduler.
+	committed func(session string)
 }
 
 // ownPostmaster tells whose postmaster@hostname is: every server must take mail
@@ -81,10 +88,15 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, ho
 		}
 	}
 	expanded := expand(&env)
-	now := time.Now()
-	refs, err := d.Draft.Commit(ctx, env, header, queue.CommitOptions{Due: now, Expire: now.Add(d.in.lifetime), Held: hold != "", Reason: hold})
+	opt := d.in.options(&env.MailParams, time.Now())
+	opt.Held, opt.Reason = hold != "", hold
+	d.in.rule(&env, &opt, d.ID())
+	refs, err := d.Draft.Commit(ctx, env, header, opt)
 	if err != nil {
 		return storageReply(err)
+	}
+	if d.in.committed != nil {
+		d.in.committed(env.Client.Session)
 	}
 	if hold == "" {
 		d.in.enqueue(refs)
@@ -95,6 +107,45 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, ho
 		}
 	}
 	return nil
+}
+
+// rule applies the operator's hold rules.
+func (in *intake) rule(env *mail.Envelope, opt *queue.CommitOptions, id mail.ID) {
+	if in.rules == nil || opt.Held {
+		return
+	}
+	v := in.rules.Match(env, time.Now())
+	if v.Whole != "" {
+		opt.Held, opt.Reason = true, v.Whole
+		in.log.Operator(id, "hold", v.Whole)
+	}
+	opt.HeldDomains = v.Domains
+	for _, domain := range slices.Sorted(maps.Keys(v.Domains)) {
+		in.log.Operator(id, "hold", v.Domains[domain]+"; recipients in "+mail.Printable(domain))
+	}
+}
+
+// options are what the parameters of MAIL ask of the queue. A message that is to
+// be released later (RFC 4865) is due, and counts its life, from then; one that
+// is to be returned when it is late (RFC 2852) has no longer life than that.
+func (in *intake) options(p *mail.MailParams, now time.Time) queue.CommitOptions {
+	due := now
+	if p.HoldUntil.After(due) {
+		due = p.HoldUntil
+	}
+	expire := due.Add(in.lifetime)
+	if p.By.Return && p.By.Time.Before(expire) {
+		expire = p.By.Time
+	}
+	return queue.CommitOptions{Due: due, Expire: expire, Priority: int(p.Priority)}
+}
+
+// maxHold is how long a message may be held for its sender: less than it may
+// then take to be delivered, so that nothing is twice as long in the queue as
+// the operator has said.
+func maxHold(lifetime time.Duration) time.Duration {
+	const longest = 999_999_999 * time.Second // that can be announced
+	return min(lifetime/5*4, longest).Truncate(time.Second)
 }
 
 // storageReply makes a full store what a client understands; any other error

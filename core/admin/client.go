@@ -226,6 +226,12 @@ func (c *Client) RollbackPlugin(ctx context.Context, name, generation string) (p
 	return p, c.get(ctx, "/v1/plugins/rollback", rollbackRequest{name, generation}, &p)
 }
 
+// PickUp has the server look at its maildrop at once.
+func (c *Client) PickUp(ctx context.Context) error {
+	var out struct{}
+	return c.get(ctx, "/v1/maildrop", struct{}{}, &out)
+}
+
 // Ready asks whether the server takes mail; the error says why not.
 func (c *Client) Ready(ctx context.Context) error {
 	var any map[string]any

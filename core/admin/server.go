@@ -45,6 +45,9 @@ type Options struct {
 	Queue    Queue
 	Operator Operator
 	Plugins  Plugins      // nil: there are none
+	Rules    Rules        // nil: there are none
+	Trace    Explainer    // nil: none is kept
+	PickUp   func()       // looks at the maildrop at once; nil: there is none
 	Ready    func() error // why the server does not take mail; nil error: it does
 	Log      *slog.Logger // nil: nowhere
 	Gauges   []Gauge      // more figures of the server for its metrics
@@ -69,6 +72,11 @@ func New(opt Options) *Server {
 	mux.HandleFunc("GET /v1/queue", s.list)
 	mux.HandleFunc("GET /v1/queue/{id}", s.show)
 	mux.HandleFunc("POST /v1/queue/{act}", s.act)
+	mux.HandleFunc("GET /v1/explain/{id}", s.explain)
+	mux.HandleFunc("GET /v1/rules", s.rules)
+	mux.HandleFunc("POST /v1/rules/add", s.addRule)
+	mux.HandleFunc("POST /v1/rules/remove", s.removeRule)
+	mux.HandleFunc("POST /v1/maildrop", s.pickUp)
 	mux.HandleFunc("GET /v1/plugins", s.plugins)
 	mux.HandleFunc("POST /v1/plugins/load", s.load)
 	mux.HandleFunc("POST /v1/plugins/reload", s.reload)
@@ -539,6 +547,20 @@ func (r *Result) fail(id mail.ID, err error) {
 	if len(r.Errors) < maxErrors {
 		r.Errors = append(r.Errors, Failure{id.String(), err.Error()})
 	}
+}
+
+// pickUp has the maildrop looked at; it does not wait for what comes of it.
+func (s *Server) pickUp(w http.ResponseWriter, r *http.Request) {
+	var q struct{}
+	if !read(w, r, &q) {
+		return
+	}
+	if s.opt.PickUp == nil {
+		refuse(w, http.StatusUnprocessableEntity, "this server has no maildrop")
+		return
+	}
+	s.opt.PickUp()
+	answer(w, q)
 }
 
 var errNoPlugins = errors.New("this server has no plugins")

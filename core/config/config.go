@@ -61,8 +61,10 @@ type Config struct {
 	Pools        []Pool                `toml:"pool"`
 	Shapes       []Shape               `toml:"shape"`
 	Notify       Notify                `toml:"notify"`
+	Sendmail     Sendmail              `toml:"sendmail"`
 
-	Log Log `toml:"log"`
+	Trace Trace `toml:"trace"`
+	Log   Log   `toml:"log"`
 }
 
 // Listener is one [[listener]].
@@ -75,6 +77,7 @@ type Listener struct {
 
 	ProxyNetworks  []Prefix `toml:"proxy_networks"`   // default: relay_networks
 	AuthWithoutTLS bool     `toml:"auth_without_tls"` // AUTH in clear text too
+	AuthMechanisms []string `toml:"auth_mechanisms"`  // of SASL, in upper case; default: PLAIN, LOGIN
 	AuthRelay      *bool    `toml:"auth_relay"`       // who is authenticated may send to anyone; not nil after Load
 
 	XClientNetworks   []Prefix `toml:"xclient_networks"`   // who may say XCLIENT; empty: nobody
@@ -307,6 +310,7 @@ func Parse(data []byte, path, dir string) (*Config, error) {
 			AuthFailures: 3, AuthDelay: 2 * Second, AuthFailuresPerAddress: 20, AuthFailuresPerUser: 20, AuthWindow: 15 * Minute,
 		},
 		TLSReport: TLSReport{Collect: true},
+		Trace:     Trace{Enabled: true, MaxSize: 256 << 20, Keep: 7 * Day},
 		Notify:    Notify{MaxSize: 50 << 10},
 	}
 	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
@@ -316,12 +320,16 @@ func Parse(data []byte, path, dir string) (*Config, error) {
 	c.file, c.at = path, positions(data)
 	p := checker{config: c}
 	c.Path = filepath.Join(dir, filepath.Base(path))
+	c.nameUs()
 	// The decoder takes an array of strings as it is, without UnmarshalText.
 	for i := range c.LocalDomains {
 		p.read("local_domains", &c.LocalDomains[i], string(c.LocalDomains[i]))
 	}
 	for i := range c.RelayDomains {
 		p.read("relay_domains", &c.RelayDomains[i], string(c.RelayDomains[i]))
+	}
+	for i := range c.ACME.Domains {
+		p.read("acme.domains", &c.ACME.Domains[i], string(c.ACME.Domains[i]))
 	}
 	for i := range c.DNS.Resolvers {
 		p.read("dns.resolvers", &c.DNS.Resolvers[i], string(c.DNS.Resolvers[i]))
@@ -390,10 +398,23 @@ func article(word string) string {
 	return "a"
 }
 
-func (c *Config) defaults() {
+// nameUs sets the hostname, and puts it where {hostname} stands: so one file does
+// for many machines.
+func (c *Config) nameUs() {
 	if c.Hostname == "" {
 		c.Hostname, _ = os.Hostname()
 	}
+	for i, d := range c.LocalDomains {
+		c.LocalDomains[i] = Domain(strings.ReplaceAll(string(d), "{hostname}", c.Hostname))
+	}
+	for i := range c.Routes {
+		for j, d := range c.Routes[i].Domains {
+			c.Routes[i].Domains[j] = strings.ReplaceAll(d, "{hostname}", c.Hostname)
+		}
+	}
+}
+
+func (c *Config) defaults() {
 	if c.DataDir == "" {
 		c.DataDir = "/var/lib/wasmta"
 	}
@@ -404,6 +425,9 @@ func (c *Config) defaults() {
 		}
 		if l.ProxyProtocol && len(l.ProxyNetworks) == 0 {
 			l.ProxyNetworks = c.RelayNetworks
+		}
+		if len(l.AuthMechanisms) == 0 {
+			l.AuthMechanisms = []string{"PLAIN", "LOGIN"}
 		}
 		if l.AuthRelay == nil {
 			submission := l.Role == RoleSubmission
@@ -439,6 +463,7 @@ func (c *Config) resolve(dir string) {
 	abs(&c.TLS.Certificate)
 	abs(&c.TLS.Key)
 	c.resolveTransport(abs)
+	c.resolveSendmail(abs)
 	for i := range c.Plugins {
 		abs(&c.Plugins[i].Module)
 	}
@@ -540,13 +565,13 @@ func (c *Config) check(p *checker) {
 		}
 		path, unix := strings.CutPrefix(l.Address, "unix:")
 		switch _, port, err := net.SplitHostPort(l.Address); {
+		case addresses[l.Address] && !strings.HasSuffix(l.Address, ":0"):
+			p.fault(key+"address", "the address %q is used by two listeners; give each its own", l.Address)
 		case strings.HasPrefix(l.Address, "systemd:"):
 		case unix && path == "", !unix && (err != nil || !portNumber(port)):
 			p.fault(key+"address", "address %q must be HOST:PORT (\"0.0.0.0:25\", \"[::]:25\"), unix:PATH or systemd:NAME", l.Address)
 		case unix && len(path) > maxUnixPath:
 			p.fault(key+"address", "the path %q is %d octets long; unix sockets allow about %d: set a shorter one", path, len(path), maxUnixPath)
-		case addresses[l.Address] && !strings.HasSuffix(l.Address, ":0"):
-			p.fault(key+"address", "the address %q is used by two listeners; give each its own", l.Address)
 		}
 		addresses[l.Address] = true
 		if l.TLS != TLSNone && c.TLS.Certificate == "" && len(c.Certificates) == 0 && len(c.ACME.Domains) == 0 {
@@ -616,6 +641,8 @@ func (c *Config) check(p *checker) {
 	if c.Limits.PluginMemory < 0 {
 		p.fault("limits.plugin_memory", "plugin_memory must be a size, or left out for a quarter of the memory")
 	}
+	c.checkSendmail(p)
+	c.checkTrace(p)
 	c.checkTransport(p)
 	c.checkSupplies(p)
 	plugins := map[string]bool{}
@@ -631,7 +658,7 @@ func (c *Config) check(p *checker) {
 			p.fault(key+"module", "a plugin needs module = the path of a .wasm file")
 		}
 		for _, l := range g.Listeners {
-			if !names[l] {
+			if !names[l] && l != c.Sendmail.Listener {
 				p.fault(key+"listeners", "there is no listener called %q", l)
 			}
 		}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -160,6 +161,9 @@ func (c *Config) resolveTransport(abs func(*string)) {
 	abs(&c.Notify.Template)
 }
 
+// saslServer are the mechanisms by which clients can authenticate with us.
+var saslServer = []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"}
+
 // saslClient are the mechanisms that we can authenticate with.
 var saslClient = []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "EXTERNAL"}
 
@@ -171,6 +175,16 @@ func (c *Config) checkTransport(p *checker) {
 		}
 		if (l.ClientCA != "") != oneOf(l.ClientCertificate, "ask", "require") {
 			p.fault(key+"client_certificate", "client_certificate and client_ca belong together: certificates are believed that one of client_ca signed")
+		}
+		for k, m := range l.AuthMechanisms {
+			switch at := key + "auth_mechanisms"; {
+			case !slices.Contains(saslServer, m) || slices.Contains(l.AuthMechanisms[:k], m):
+				p.fault(at, "auth_mechanisms %q: write, each once, some of %s", m, strings.Join(saslServer, " "))
+			case m == "EXTERNAL" && l.ClientCA == "":
+				p.fault(at, "EXTERNAL is for clients with a certificate: the listener needs client_certificate and client_ca")
+			case m == "SCRAM-SHA-256-PLUS" && l.TLS == TLSNone:
+				p.fault(at, "SCRAM-SHA-256-PLUS is bound to TLS, which the listener does not have: set tls, or leave it out")
+			}
 		}
 		if name, ok := strings.CutPrefix(l.Address, "systemd:"); ok && (name == "" || strings.ContainsFunc(name, func(r rune) bool { return r != '.' && notName(r) })) {
 			p.fault(key+"address", "address %q: write systemd: and the FileDescriptorName= of the socket unit", l.Address)
@@ -197,11 +211,26 @@ func (c *Config) checkTransport(p *checker) {
 		if !strings.HasPrefix(c.ACME.Directory, "https://") {
 			p.fault("acme.directory", "directory = %q: write the https:// address of the authority's directory", c.ACME.Directory)
 		}
+		if c.ACME.HTTP != "" {
+			if _, port, err := net.SplitHostPort(c.ACME.HTTP); err != nil || !portNumber(port) {
+				p.fault("acme.http", "http = %q: write HOST:PORT; the authority connects to port 80", c.ACME.HTTP)
+			}
+		} else if !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.TLS == TLSImplicit && l.ClientCA == "" }) {
+			p.fault("acme.http", "[acme] cannot prove that the domains are ours: set http = \"0.0.0.0:80\", or have a listener with tls = \"implicit\" at port 443")
+		}
+		for _, d := range c.ACME.Domains {
+			if !strings.Contains(string(d), ".") || strings.HasPrefix(string(d), "[") {
+				p.fault("acme.domains", "the domain %q cannot have a certificate of an authority: write a host name with all its labels", d)
+			}
+		}
 	} else if c.ACME.AcceptTerms || c.ACME.Email != "" || c.ACME.HTTP != "" {
 		p.fault("acme", "[acme] without domains does nothing: name the domains that certificates are wanted for, or remove it")
 	}
 	if _, err := mail.ParseMailbox(c.TLSReport.From); err != nil && c.TLSReport.Send {
 		p.fault("tls_report.from", "from = %q: %v; write an address of ours", c.TLSReport.From, err)
+	}
+	if c.TLSReport.Send && !c.TLSReport.Collect {
+		p.fault("tls_report.send", "send = true reports what was counted: it needs collect = true")
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Credentials)) {
 		key, v := "credentials."+name, c.Credentials[name]
@@ -223,6 +252,9 @@ func (c *Config) checkTransport(p *checker) {
 		if _, ok := c.Credentials[r.Credential]; r.Credential != "" && !ok {
 			p.fault(key+"credential", "there is no credential called %q; add %s = { user = \"NAME\", secret = \"SECRET\" } to [credentials]", r.Credential, r.Credential)
 		}
+		if r.Credential != "" && r.To != nil && r.To.Transport != mail.TransportSMTP && r.To.Transport != mail.TransportLMTP && r.To.Transport != mail.TransportLMTPUnix {
+			p.fault(key+"credential", "a credential is for a server that the route names: write to = \"smtp:HOST:PORT\" or \"lmtp:...\"; who changes MX records must not be told a secret")
+		}
 		c.checkPool(p, key+"pool", r.Pool)
 		for _, re := range r.Recipients {
 			if _, err := regexp.Compile(re); err != nil {
@@ -230,7 +262,7 @@ func (c *Config) checkTransport(p *checker) {
 			}
 		}
 		for _, l := range r.Listeners {
-			if !slices.ContainsFunc(c.Listeners, func(v Listener) bool { return v.Name == l }) {
+			if !slices.ContainsFunc(c.Listeners, func(v Listener) bool { return v.Name == l }) && l != c.Sendmail.Listener {
 				p.fault(key+"listeners", "there is no listener called %q", l)
 			}
 		}

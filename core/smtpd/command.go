@@ -149,12 +149,13 @@ func (s *session) hello(verb, name string) string {
 		return s.silent(engineRset)
 	}
 	s.greeted = true
+	s.trace.Helo(verb, name)
 	s.code, s.times = 250, 1
 	s.reply = "250 " + s.opts.Hostname + "\r\n"
 	if extended {
 		s.facts.Extensions = dependent(s.facts.Extensions)
 		s.offered = offered(list, s.facts.Extensions)
-		s.mechs = mechanisms(s.facts.Extensions)
+		s.mechs = mechanisms(s.facts.Extensions, s.possible())
 		s.reply = helloReply(s.opts.Hostname, s.facts.Extensions)
 	}
 	s.facts.Extensions = nil

@@ -272,6 +272,7 @@ func (s *session) settle(c *content) *mail.Reply {
 	accepted := mail.NewReply(250, "2.0.0", "Ok")
 	if c.draft == nil {
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, tx.discard)
+		s.trace.Discarded(nil, tx.discard)
 		return accepted
 	}
 	c.seen.Body, c.seen.BodySize, c.seen.NewSpool = c.draft, c.draft.Size(), c.spool
@@ -284,6 +285,7 @@ func (s *session) settle(c *content) *mail.Reply {
 	case hook.Discard:
 		c.abort()
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, by)
+		s.trace.Discarded(nil, by)
 		return positive(o, accepted)
 	}
 	s.note(o)
@@ -291,6 +293,7 @@ func (s *session) settle(c *content) *mail.Reply {
 	if len(tx.Envelope.Recipients) == 0 {
 		c.abort()
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, by)
+		s.trace.Discarded(nil, by)
 		return positive(o, accepted)
 	}
 	was := c.draft.ID()
@@ -303,6 +306,7 @@ func (s *session) settle(c *content) *mail.Reply {
 		all = append(all, '\r', '\n')
 	}
 	size := int64(len(all)) + c.draft.Size()
+	began := time.Now()
 	if err := c.draft.Commit(s.server.ctx, tx.Envelope, all, tx.hold); err != nil {
 		return s.replyFor(err, "commit a message")
 	}
@@ -313,6 +317,7 @@ func (s *session) settle(c *content) *mail.Reply {
 	if id == was {
 		was = 0
 	}
+	s.trace.Accepted(id, size, len(tx.Envelope.Recipients), time.Since(began), tx.hold)
 	s.log.Received(id, was, changedBy(tx.changes), &tx.Envelope.Client)
 	s.log.Queued(id, tx.Envelope.ReversePath, size, len(tx.Envelope.Recipients), c.seen.Header.Get("Message-ID"), tx.hold != "")
 	if o.Action == hook.Hold {

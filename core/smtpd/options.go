@@ -6,13 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/wasmta/wasmta/core/event"
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/smtpd/gate"
+	"github.com/wasmta/wasmta/core/smtpd/sasl"
+	"github.com/wasmta/wasmta/core/trace"
 )
 
 // Intake takes messages that the server accepts.
@@ -115,6 +120,14 @@ type Options struct {
 	// AuthWithoutTLS offers AUTH also in clear text, where whoever listens
 	// reads the password: for a listener that only this machine reaches.
 	AuthWithoutTLS bool
+	// AuthMechanisms are the SASL mechanisms to offer, of [sasl.Names], in this
+	// order; nil: PLAIN and LOGIN, which is what every policy answers. SCRAM is
+	// for policy that has its keys: a client that sees it tries nothing else. -PLUS
+	// is offered under TLS only, EXTERNAL to a client whose certificate was verified.
+	AuthMechanisms []string
+	// Guard counts failures over sessions; listeners may share one. nil: one of
+	// its own, with the defaults.
+	Guard *Guard
 	// AuthRelay lets authenticated clients send to anyone. Without it they may
 	// do what others may, and what plugins accept.
 	AuthRelay bool
@@ -157,9 +170,14 @@ type Options struct {
 	Source hook.Source
 	Intake Intake
 	Log    event.Log
+	Trace  *trace.Store // nil: none is kept
 	// PTR returns the forward-confirmed name of an address, or nothing. nil:
 	// names are not looked up.
 	PTR func(ctx context.Context, addr netip.Addr) string
+	// Known tells of a connection from inside this server who it is from, by its
+	// remote address: the user, authenticated from the beginning, and the id of
+	// the session. Empty: nobody, and a new one. nil: nobody is known.
+	Known func(remote net.Addr) (user, session string)
 }
 
 func orDefault[T int | int64 | time.Duration](v *T, def T) {
@@ -189,6 +207,20 @@ func (o *Options) complete() error {
 		return errors.New("the limit of size is over a tebibyte")
 	case o.MaxRecipients > hook.MaxRecipients:
 		return fmt.Errorf("the limit of recipients is over %d", hook.MaxRecipients)
+	}
+	for _, m := range o.AuthMechanisms {
+		if !slices.Contains(sasl.Names(), m) {
+			return fmt.Errorf("there is no SASL mechanism %q here; there are %s", m, strings.Join(sasl.Names(), " "))
+		}
+	}
+	if o.AuthMechanisms == nil {
+		o.AuthMechanisms = []string{"PLAIN", "LOGIN"}
+	}
+	if o.Guard == nil {
+		o.Guard = NewGuard(GuardOptions{})
+	}
+	if o.TLS != nil {
+		o.TLS = noting(o.TLS)
 	}
 	none := func(string) bool { return false }
 	if o.LocalDomains == nil {

@@ -23,6 +23,8 @@ import (
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/smtpd/gate"
+	"github.com/wasmta/wasmta/core/smtpd/sasl"
+	"github.com/wasmta/wasmta/core/trace"
 )
 
 // Why a session ends; close hooks and the log are told.
@@ -55,6 +57,7 @@ type session struct {
 	server *Server
 	opts   *Options
 	log    event.Log
+	trace  *trace.Record
 	wire   *gate.Wire
 	conn   *gate.Conn
 
@@ -77,10 +80,12 @@ type session struct {
 	linger   bool      // at the end, let the client read our last reply
 	offered  extension // in the reply to EHLO
 	mechs    []string  // SASL mechanisms in the reply to EHLO
-	guesses  int       // attempts to authenticate that failed
-	broken   bool      // a plugin failed in the question that is being asked
-	secrets  bool      // AUTH came to nothing: lines that are no command may be what belonged to it
-	greeted  bool      // HELO, EHLO or LHLO was accepted
+	bindings []sasl.Binding
+	certUser string // the first name in a client certificate that was verified
+	guesses  int    // attempts to authenticate that failed
+	broken   bool   // a plugin failed in the question that is being asked
+	secrets  bool   // AUTH came to nothing: lines that are no command may be what belonged to it
+	greeted  bool   // HELO, EHLO or LHLO was accepted
 	budget   int
 	messages int
 	sequence int // of transactions
@@ -103,7 +108,15 @@ func (s *Server) newSession(raw net.Conn) *session {
 	c := &session{server: s, opts: &s.opts, log: s.opts.Log, budget: s.opts.ErrorBudget}
 	c.wire = gate.NewWire(raw, s.opts.limits())
 	c.conn = gate.NewConn(c, raw.LocalAddr(), raw.RemoteAddr())
-	c.client.Session = newSessionID()
+	if s.opts.Known != nil {
+		if c.client.Auth, c.client.Session = s.opts.Known(raw.RemoteAddr()); c.client.Auth != "" {
+			c.client.AuthMech = "EXTERNAL"
+		}
+	}
+	if c.client.Session == "" {
+		c.client.Session = newSessionID()
+	}
+	c.trace = s.opts.Trace.Session(c.client.Session)
 	c.client.Listener = s.opts.Listener
 	c.client.Remote, c.client.Local = addrPort(raw.RemoteAddr()), addrPort(raw.LocalAddr())
 	return c
@@ -195,6 +208,9 @@ func (s *session) readError(text string, err error) {
 
 // answer sends a reply of ours, in the order of the commands.
 func (s *session) answer(r *mail.Reply) {
+	if r.Code >= 400 {
+		s.trace.Reply("", r, nil, nil, "")
+	}
 	text := r.Lines()
 	s.wire.Send(text)
 	s.closeOn421(text)
@@ -257,6 +273,7 @@ func (s *session) refused(stage string, r *mail.Reply, to *mail.Path, by string)
 	if s.tx != nil {
 		from = &s.tx.Envelope.ReversePath
 	}
+	s.trace.Reply(stage, r, from, to, by)
 	s.log.Rejected(&s.client, stage, r, from, to, by, s.client.Protocol(false, s.opts.Role == LMTP))
 }
 
@@ -326,6 +343,7 @@ func (s *session) open() {
 		full = s.server.addAddress(s.counted) && !s.trusted() && !s.mayXClient
 	}
 	if full {
+		s.trace.Connect(&s.client, s.proxy())
 		// No handshake for it: under TLS from the first octet it is closed.
 		s.crowd(s.opts.ImplicitTLS)
 		return
@@ -375,6 +393,7 @@ func (s *session) findName() {
 func (s *session) introduce() bool {
 	s.began = true
 	s.log.Connected(&s.client)
+	s.trace.Connect(&s.client, s.proxy())
 	s.pin()
 	s.facts.Client = &s.client
 	s.facts.Connections = func() int { return s.server.connections(s.counted) }
@@ -391,7 +410,16 @@ func (s *session) introduce() bool {
 		s.facts.Banner = o.Reply.Text
 	}
 	s.atConnect = s.facts.Attrs
+	s.chain.Mark()
 	return s.client.TLS == nil || s.askTLS()
+}
+
+// proxy is the address of the proxy that spoke for the client; empty: none did.
+func (s *session) proxy() string {
+	if !s.facts.Proxy.IsValid() {
+		return ""
+	}
+	return s.facts.Proxy.String()
 }
 
 // openProxy reads the PROXY header of a proxy that we trust.
@@ -426,12 +454,17 @@ func (s *session) openProxy() bool {
 
 // startTLS does the handshake and forgets what the client said before.
 func (s *session) startTLS() bool {
-	state, injected, err := s.wire.StartTLS(s.server.ctx, s.opts.TLS, s.opts.Timeouts.Handshake)
+	ctx, served := handshakeContext(s.server.ctx)
+	state, injected, err := s.wire.StartTLS(ctx, s.opts.TLS, s.opts.Timeouts.Handshake)
 	if injected > 0 {
 		s.server.log.Warn("input after STARTTLS in clear text was thrown away", "client", event.ClientName(&s.client), "octets", injected)
 	}
 	if err != nil {
 		s.server.log.Info("TLS handshake failed", "client", event.ClientName(&s.client), "error", err.Error())
+		if !s.began {
+			s.trace.Connect(&s.client, s.proxy())
+		}
+		s.trace.TLS(nil, err)
 		s.ended = endTLS
 		return false
 	}
@@ -443,12 +476,18 @@ func (s *session) startTLS() bool {
 		sum := sha256.Sum256(state.PeerCertificates[0].Raw)
 		s.client.TLS.Fingerprint = hex.EncodeToString(sum[:])
 	}
+	s.trace.TLS(s.client.TLS, nil)
+	s.facts.CertNames, s.certUser = certNames(&state)
+	s.bindings = bindings(&state, *served)
 	s.greeted, s.offered, s.mechs = false, 0, nil
 	s.client.Helo, s.client.ESMTP = "", false
 	s.client.Auth, s.client.AuthMech, s.client.AuthUser = "", "", ""
 	// What plugins have noted since the banner, they have from what somebody said
 	// in clear text, who need not be the client (RFC 3207 4.2).
 	s.facts.Attrs, s.secrets = s.atConnect, false
+	if s.chain != nil {
+		s.chain.Rewind()
+	}
 	return true
 }
 
@@ -499,6 +538,7 @@ func (s *session) End() {
 	_ = s.wire.Flush() // a client need not wait for our housekeeping
 	s.abort(s.ended)
 	s.ask(&hook.Event{Stage: hook.Close, Reason: s.ended})
+	s.trace.Close(s.ended)
 	if s.began {
 		s.log.Disconnected(&s.client, s.ended, s.messages)
 	}

@@ -27,6 +27,7 @@ type transaction struct {
 
 func (s *session) begin(from mail.Path, p mail.MailParams) {
 	s.sequence++
+	s.trace.Begin()
 	if s.chain != nil {
 		s.renew()
 		s.chain.EndTransaction() // who detached outside of one is asked again
@@ -41,6 +42,9 @@ func (s *session) begin(from mail.Path, p mail.MailParams) {
 func (s *session) pin() {
 	s.pinned, s.release = s.opts.Source.Acquire()
 	s.chain = s.pinned.Open(s.opts.Listener, s.pluginFailed)
+	if s.trace != nil {
+		s.chain.Observe(s.trace)
+	}
 	s.chain.OnChange(func(c hook.Change) {
 		if s.tx != nil {
 			s.tx.changes = append(s.tx.changes, c)
@@ -68,11 +72,13 @@ func (s *session) abort(reason string) {
 		s.tx.content.abort()
 	}
 	s.ask(&hook.Event{Stage: hook.Reset, Reason: reason})
+	s.trace.End(reason)
 	s.finish()
 }
 
 func (s *session) finish() {
 	s.tx = nil
+	s.trace.End("")
 	if s.chain != nil {
 		s.chain.EndTransaction()
 	}
@@ -99,6 +105,7 @@ func (s *session) mail(from mail.Path, p mail.MailParams) *mail.Reply {
 		return r
 	}
 	s.note(o)
+	s.trace.Mail(from, &p)
 	return positive(o, accepted)
 }
 
@@ -162,10 +169,12 @@ func (s *session) rcpt(to mail.Path, p mail.RcptParams) *mail.Reply {
 		return r
 	}
 	tx.taken++
+	s.trace.Rcpt(to, &p)
 	if o.Action == hook.Discard {
 		// What plugins before it added stays.
 		tx.Envelope.Recipients = slices.Delete(slices.Clone(tx.Envelope.Recipients), e.Recipient, e.Recipient+1)
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, &to, o.Plugin)
+		s.trace.Discarded(&to, o.Plugin)
 	} else {
 		s.note(o)
 	}
@@ -232,10 +241,12 @@ func (s *session) afterRefusal() string {
 func (s *session) openContent(verb string) *mail.Reply {
 	if s.tx.taken == 0 {
 		s.budget -= costIdle // follows from refusals in a pipelined batch
+		r := mail.NewReply(554, "5.5.1", "No valid recipients")
 		if s.opts.Role == LMTP {
-			return outOfOrder("No valid recipients") // RFC 2033 4.2 asks for this code
+			r = outOfOrder("No valid recipients") // RFC 2033 4.2 asks for this code
 		}
-		return mail.NewReply(554, "5.5.1", "No valid recipients")
+		s.trace.Reply(verb, r, nil, nil, "")
+		return r
 	}
 	o := s.ask(&hook.Event{Stage: hook.Data})
 	r := o.ReplyAt(hook.Data)

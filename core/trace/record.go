@@ -110,7 +110,7 @@ func (r *Record) shut() {
 	binary.LittleEndian.PutUint64(p[22:], uint64(r.start.UnixNano()))
 	binary.LittleEndian.PutUint32(f[len(magic):], uint32(len(p)))
 	binary.LittleEndian.PutUint32(f[len(magic)+4:], crc32.Checksum(p, castagnoli))
-	r.frame, r.said = -1, nil
+	r.frame = -1
 }
 
 // begin begins an event, unless there are too many; last ones have more room.
