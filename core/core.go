@@ -218,7 +218,7 @@ func (s *Server) newIntake() *intake {
 	c := s.opt.Config
 	in := &intake{
 		store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue,
-		hostname: c.Hostname, template: s.template, maxReturn: int64(c.Notify.MaxSize), log: s.log, rules: s.rules,
+		hostname: c.Hostname, template: s.template, maxReturn: int64(c.Notify.MaxSize), log: s.log, trace: s.trace, rules: s.rules,
 	}
 	in.postmaster, in.domain = ownPostmaster(c)
 	return in

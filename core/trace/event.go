@@ -28,7 +28,7 @@ import (
 //	outcome      To, Status, Reply, By: where it is not that of the attempt
 //	retry        Attempt, Due, Detail
 //	hold         Detail
-//	notify       Notice, Verb (failed, delayed, delivered, relayed), To
+//	notify       Notice, Verb (failed, delayed, delivered, relayed, expanded), To
 //	notice       Notice: this message is a notification about that one
 //	operator     Verb, Detail
 //	gone         nothing is left of the message

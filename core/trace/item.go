@@ -113,8 +113,8 @@ func (r *Record) Held(reason string) {
 	}
 }
 
-// Notified: a notification was made. action is failed, delayed, delivered or
-// relayed. The notification remembers what it is about.
+// Notified: a notification was made. action is failed, delayed, delivered,
+// relayed or expanded. The notification remembers what it is about.
 func (r *Record) Notified(notice mail.ID, action string, to mail.Path) {
 	if r == nil {
 		return
@@ -139,6 +139,14 @@ func (r *Record) Gone() {
 	if r.now(evGone, true) {
 		r.end()
 	}
+}
+
+// Notified is [Record.Notified] for a message of which nothing else is recorded
+// at the time.
+func (s *Store) Notified(id, notice mail.ID, action string, to mail.Path) {
+	r := s.Item(id, 0)
+	r.Notified(notice, action, to)
+	r.Flush()
 }
 
 // Operator records what an operator did to a message, or to one item.

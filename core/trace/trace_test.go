@@ -287,6 +287,7 @@ func TestNothingHappensWithoutAStore(t *testing.T) {
 		i.Flush()
 		s.Operator(id, 1, "hold", "")
 		s.Held(id, 1, "")
+		s.Notified(id, id+1, "failed", mail.Path{})
 	}); n > 1 { // the reply
 		t.Errorf("%v allocations", n)
 	}
