@@ -21,6 +21,8 @@ type Zone struct {
 	Faults map[string]Fault
 	// Secure sets the AD bit in every reply.
 	Secure bool
+	// Insecure are zones without signatures in it, with all the names below: replies about them have no AD bit.
+	Insecure []string
 }
 
 // Fault is a way in which a DNS server misbehaves.
@@ -59,12 +61,13 @@ type DNS struct {
 	release chan struct{}
 	running sync.WaitGroup
 
-	mu      sync.Mutex
-	records []dns.RR
-	faults  map[string]Fault
-	secure  bool
-	queries map[string]int
-	last    *dns.Msg
+	mu       sync.Mutex
+	records  []dns.RR
+	faults   map[string]Fault
+	secure   bool
+	insecure []string
+	queries  map[string]int
+	last     *dns.Msg
 }
 
 // ServeDNS starts a DNS server for zone and returns its host:port.
@@ -133,7 +136,7 @@ func (d *DNS) SetZone(t testing.TB, zone Zone) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.records, d.faults, d.secure = records, faults, zone.Secure
+	d.records, d.faults, d.secure, d.insecure = records, faults, zone.Secure, zone.Insecure
 }
 
 // asRead gives a record's names the escapes that they have when read from a message, so that they compare equal.
@@ -338,7 +341,7 @@ func (d *DNS) answer(q *dns.Msg, fault Fault) *dns.Msg {
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.RecursionAvailable = true
-	m.AuthenticatedData = d.secure
+	m.AuthenticatedData = d.secure && !d.unsigned(q.Question[0].Name)
 	m.Compress = true
 	if q.IsEdns0() != nil {
 		m.SetEdns0(1232, false)
@@ -380,6 +383,7 @@ func (d *DNS) answer(q *dns.Msg, fault Fault) *dns.Msg {
 			if name = alias; fault == OneAlias {
 				break
 			}
+			m.AuthenticatedData = m.AuthenticatedData && !d.unsigned(name)
 			continue
 		}
 		if !exists {
@@ -425,6 +429,16 @@ func (d *DNS) soa(name string) dns.RR {
 		return &dns.SOA{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: 60}, Ns: "ns.invalid.", Mbox: "root.invalid.", Minttl: 60}
 	}
 	return dns.Copy(best)
+}
+
+// unsigned tells whether a name is in a zone without signatures.
+func (d *DNS) unsigned(name string) bool {
+	for _, zone := range d.insecure {
+		if dns.IsSubDomain(dns.Fqdn(zone), name) {
+			return true
+		}
+	}
+	return false
 }
 
 // forgery answers with a poisoned address or exchange; idShift 0 keeps the id and changes the question.
