@@ -320,6 +320,7 @@ func Parse(data []byte, path, dir string) (*Config, error) {
 	c.file, c.at = path, positions(data)
 	p := checker{config: c}
 	c.Path = filepath.Join(dir, filepath.Base(path))
+	c.nameUs()
 	// The decoder takes an array of strings as it is, without UnmarshalText.
 	for i := range c.LocalDomains {
 		p.read("local_domains", &c.LocalDomains[i], string(c.LocalDomains[i]))
@@ -397,10 +398,23 @@ func article(word string) string {
 	return "a"
 }
 
-func (c *Config) defaults() {
+// nameUs sets the hostname, and puts it where {hostname} stands: so one file does
+// for many machines.
+func (c *Config) nameUs() {
 	if c.Hostname == "" {
 		c.Hostname, _ = os.Hostname()
 	}
+	for i, d := range c.LocalDomains {
+		c.LocalDomains[i] = Domain(strings.ReplaceAll(string(d), "{hostname}", c.Hostname))
+	}
+	for i := range c.Routes {
+		for j, d := range c.Routes[i].Domains {
+			c.Routes[i].Domains[j] = strings.ReplaceAll(d, "{hostname}", c.Hostname)
+		}
+	}
+}
+
+func (c *Config) defaults() {
 	if c.DataDir == "" {
 		c.DataDir = "/var/lib/wasmta"
 	}
