@@ -113,6 +113,8 @@ type Delivery struct {
 	MTASTS bool `toml:"mta_sts"` // RFC 8461
 
 	Pool string `toml:"pool"` // egress pool, where nobody names one; empty: any address of the machine
+
+	DenyNetworks []Prefix `toml:"deny_networks"` // where MX records must not lead to, beside what can be no one's exchanger
 }
 
 // Route is one [[route]].

@@ -386,21 +386,38 @@ func (t *attempt) lookup(ctx context.Context, host string) (resolve.Host, error)
 	return resolve.Host{Addrs: addrs}, err
 }
 
-var nat64 = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
+var (
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")   // RFC 6052
+	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48") // RFC 8215: of a network like ours
+	sixToFour  = netip.MustParsePrefix("2002::/16")      // RFC 3056
+	compatible = netip.MustParsePrefix("::/96")          // RFC 4291 2.5.5.1
+)
+
+// embedded is the IPv4 address that packets to addr end up at, or addr.
+func embedded(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap()
+	b := addr.As16()
+	switch {
+	case addr.Is4():
+	case sixToFour.Contains(addr):
+		return netip.AddrFrom4([4]byte(b[2:6]))
+	case nat64.Contains(addr), compatible.Contains(addr) && addr != netip.IPv6Loopback() && !addr.IsUnspecified():
+		return netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return addr
+}
 
 // denied tells whether an MX record must not lead to addr.
 func (a *Agent) denied(addr netip.Addr) bool {
+	inner := embedded(addr)
 	for _, p := range a.o.Deny {
-		if p.Contains(addr) {
+		if p.Contains(addr.Unmap()) || p.Contains(inner) {
 			return true
 		}
 	}
-	if nat64.Contains(addr) {
-		b := addr.As16()
-		addr = netip.AddrFrom4([4]byte(b[12:]))
-	}
-	if addr.IsLoopback() {
+	if inner.IsLoopback() {
 		return !a.o.AllowLoopbackMX
 	}
-	return addr.IsUnspecified() || addr.IsMulticast() || addr.IsLinkLocalUnicast() || addr.Is4() && (addr.As4()[0] == 0 || addr.As4()[0] >= 240)
+	return nat64Local.Contains(inner) || inner.IsUnspecified() || inner.IsMulticast() || inner.IsLinkLocalUnicast() ||
+		inner.Is4() && (inner.As4()[0] == 0 || inner.As4()[0] >= 240)
 }

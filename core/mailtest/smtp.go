@@ -436,7 +436,14 @@ func (p *peer) authenticate(arg string) error {
 
 func (p *peer) startTLS() error {
 	if p.s.script.TLS == nil {
-		return p.say("STARTTLS", "", "502 5.5.1 No TLS here")
+		ok, err := p.ask("STARTTLS", "", "", "502 5.5.1 No TLS here")
+		if ok && err == nil { // it says 220, and then speaks something else
+			p.out.Flush()
+			p.in.Peek(1)
+			p.out.WriteString("HTTP/1.1 400 Bad Request\r\n\r\n")
+			err = errClosing
+		}
+		return err
 	}
 	said := p.reply("STARTTLS", "", "", "220 2.0.0 Go on")
 	if err := p.send("STARTTLS", said); err != nil || !strings.HasPrefix(said, "220") {
