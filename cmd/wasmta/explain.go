@@ -205,6 +205,9 @@ func describe(e *trace.Event) (head string, more []string) {
 	case "attempt":
 		head = fmt.Sprintf("attempt %d: %s: %s, %s%s", e.Attempt, strings.Join(e.NextHops, ", "), e.Status, short(e.Took), item(e))
 		add("for %s", to)
+		for _, line := range e.Earlier {
+			add("first %s", line)
+		}
 		if e.Relay != "" {
 			add("relay %s", e.Relay+talked(e))
 		}

@@ -89,6 +89,7 @@ func (t *attempt) record(f *failure, ep *endpoint) {
 	r := mail.Result{Outcome: outcome(f.reply), Reply: f.reply, Reached: f.reached || f.remote}
 	if ep != nil {
 		r.Relay = ep.relay()
+		t.j.noteTried(r.Relay, f.reply.String())
 		if f.remote {
 			r.RemoteMTA = ep.host
 		}

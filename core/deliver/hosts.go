@@ -293,6 +293,7 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 					unproven = unproven || errors.Is(unfit, errTLSA)
 					temporary = temporary || unproven
 					t.a.o.Log.Warn("a mail exchanger is passed over", "id", t.j.m.ID.String(), "host", x.Host, "domain", t.domain, "reason", unfit)
+					t.j.noteTried(x.Host, "passed over: "+unfit.Error())
 				}
 			}
 			for _, addr := range h.Addrs {

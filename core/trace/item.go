@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wasmta/wasmta/core/mail"
@@ -77,6 +78,12 @@ func (r *Record) Attempted(attempt int, hops []mail.NextHop, began time.Time, to
 		r.text(keyRemoteMTA, res.RemoteMTA)
 		r.text(keyRelay, res.Relay)
 		r.text(keyTLS, res.TLS)
+		n := 0
+		for line := range strings.SplitSeq(res.Earlier, "\n") {
+			if n++; n <= maxList {
+				r.text(keyEarlier, line)
+			}
+		}
 		r.took(keyConnect, res.Connect)
 		r.took(keyTransmit, res.Transmit)
 		r.took(keyTook, took)
