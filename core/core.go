@@ -234,7 +234,7 @@ func (s *Server) listen(l *config.Listener) error {
 		AuthMechanisms: l.AuthMechanisms, Guard: s.guard,
 		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
 		MaxSessions: c.Limits.Sessions, MaxSessionsPerAddress: c.Limits.SessionsPerAddress,
-		XClientNetworks: prefixes(l.XClientNetworks), MaxHold: maxHold(c.Queue.Lifetime.Std()),
+		XClientNetworks: prefixes(l.XClientNetworks), BinaryMIME: l.BinaryMIME, MaxHold: maxHold(c.Queue.Lifetime.Std()),
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
 		Source:   s.opt.Source, Trace: s.trace, Log: s.log, PTR: s.ptr,
 	}

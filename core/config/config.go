@@ -80,6 +80,7 @@ type Listener struct {
 	AuthMechanisms []string `toml:"auth_mechanisms"`  // of SASL, in upper case; default: PLAIN, LOGIN
 	AuthRelay      *bool    `toml:"auth_relay"`       // who is authenticated may send to anyone; not nil after Load
 
+	BinaryMIME        bool     `toml:"binarymime"`         // take BODY=BINARYMIME, where all next hops take it too
 	XClientNetworks   []Prefix `toml:"xclient_networks"`   // who may say XCLIENT; empty: nobody
 	ClientCertificate string   `toml:"client_certificate"` // none | ask | require: for AUTH EXTERNAL
 	ClientCA          string   `toml:"client_ca"`          // PEM file; absolute after Load
