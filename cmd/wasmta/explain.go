@@ -248,7 +248,7 @@ func describe(e *trace.Event) (head string, more []string) {
 // talked tells how the session went in which a reply was had; nothing if there
 // was none.
 func talked(e *trace.Event) string {
-	if e.RemoteMTA == "" && e.Transmit == 0 {
+	if e.Connect == 0 && e.Transmit == 0 {
 		return ""
 	}
 	connected := "on a connection that was open"
