@@ -114,7 +114,7 @@ func literal(addr string) string {
 }
 
 // everywhere is a resolver whose names say to where they lead.
-type everywhere struct{ names }
+type everywhere struct{}
 
 func (everywhere) MX(_ context.Context, domain string) ([]resolve.Exchange, error) {
 	return []resolve.Exchange{{Host: domain, Implicit: true}}, nil
