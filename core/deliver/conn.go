@@ -75,7 +75,9 @@ func (t *attempt) try(ctx context.Context, ep endpoint, w *watch) (lacks bool) {
 			exact = exact || f.exact
 			continue
 		}
-		if !f.lacks || !t.j.m.Envelope.RequireTLS { // every exchanger is asked for REQUIRETLS
+		if f.lacks && t.j.m.Envelope.RequireTLS { // every exchanger is asked for it
+			t.lacking++
+		} else {
 			t.sessions++
 		}
 		f.reached = true
@@ -288,6 +290,8 @@ func (c *conn) startTLS(ctx context.Context, policy mail.TLSPolicy) *failure {
 	switch {
 	case c.ep.tlsa != "":
 		c.verified, how = true, "verified by DANE"
+	case policy == mail.TLSVerify && c.ep.sts:
+		c.verified, how = true, "verified by MTA-STS"
 	case policy == mail.TLSVerify:
 		c.verified, how = true, "verified"
 	}

@@ -116,7 +116,7 @@ func TestDeliverByEnds(t *testing.T) {
 
 // What one host of a next hop does not offer, another may; only if none does, it is refused.
 func TestWhatOneHostLacksAnotherMayHave(t *testing.T) {
-	config, roots := certificate(t, "a.test", "b.test", "c.test", "d.test")
+	config, roots := certificate(t, "a.test", "b.test", "c.test", "d.test", "e.test", "f.test", "g.test")
 	requireTLS := func(m *mail.Message) { m.Envelope.RequireTLS = true }
 	for name, c := range map[string]struct {
 		change func(*mail.Message)
@@ -124,7 +124,7 @@ func TestWhatOneHostLacksAnotherMayHave(t *testing.T) {
 		hosts  []string // + offers it, - does not, ! is down, . has no TLS
 		want   string
 	}{
-		"RFC 8689 4.2.1: the fourth has REQUIRETLS": {requireTLS, "REQUIRETLS", []string{"-", "-", "-", "+"}, "sent 2.0.0"},
+		"RFC 8689 4.2.1: the seventh has REQUIRETLS": {requireTLS, "REQUIRETLS", []string{"-", "-", "-", "-", "-", "-", "+"}, "sent 2.0.0"},
 		"RFC 8689 4.2.1: none has":                  {requireTLS, "REQUIRETLS", []string{"-", "-", "-", "-"}, "bounced 5.7.30"},
 		"RFC 8689 4.2.1: one is down":               {requireTLS, "REQUIRETLS", []string{"-", "!", "-"}, "deferred 4.4.1"},
 		"RFC 8689 4.2.1: one without TLS":           {requireTLS, "REQUIRETLS", []string{".", "+"}, "sent 2.0.0"},

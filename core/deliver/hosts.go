@@ -18,7 +18,7 @@ import (
 const (
 	maxAddrs    = 5
 	maxSessions = 2  // that end in an SMTP failure
-	maxTLSAddrs = 40 // of a message with REQUIRETLS, which is not given up before all exchangers were asked
+	maxLacking  = 20 // that do not offer REQUIRETLS: it is not given up before the others were asked
 )
 
 // Source is where connections come from: at most one address of each family, and the name that belongs to them.
@@ -51,6 +51,7 @@ type endpoint struct {
 	tlsa   string // records that the certificate must match (DANE); empty: none
 	base   string // the name under which they stand
 	domain string // whose exchanger it is; empty: the next hop was given by name
+	sts    bool   // an MTA-STS policy asks for tls
 }
 
 // name is what the server is to prove that it is.
@@ -112,6 +113,7 @@ type attempt struct {
 	byMX     bool           // hosts and addresses are the choice of the recipient's domain
 	addrs    int
 	sessions int
+	lacking  int          // of addrs, those without REQUIRETLS for a message that has it
 	rest     []int        // those whom the session before has left over, when its server wants another one; nil: all
 	soft     *mail.Result // a host that may do better later
 	hard     bool         // a host refused every message
@@ -369,11 +371,7 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 
 // open tells whether another address may be tried.
 func (t *attempt) open(ctx context.Context) bool {
-	addrs := maxAddrs
-	if t.j.m.Envelope.RequireTLS {
-		addrs = maxTLSAddrs
-	}
-	return ctx.Err() == nil && t.addrs < addrs && t.sessions < maxSessions && t.j.any(answered)
+	return ctx.Err() == nil && t.addrs-t.lacking < maxAddrs && t.lacking < maxLacking && t.sessions < maxSessions && t.j.any(answered)
 }
 
 func (t *attempt) lookup(ctx context.Context, host string) (resolve.Host, error) {
