@@ -55,6 +55,9 @@ func FuzzSession(f *testing.F) {
 			withUsers(o)
 			o.AuthMechanisms = allMechanisms
 			o.MaxSize, o.BinaryMIME = 1000, true
+			if mode&4 != 0 {
+				o.XClientNetworks = loopback
+			}
 			if mode&1 != 0 {
 				o.Role = smtpd.LMTP
 			}
