@@ -125,16 +125,16 @@ func TestWhatOneHostLacksAnotherMayHave(t *testing.T) {
 		want   string
 	}{
 		"RFC 8689 4.2.1: the seventh has REQUIRETLS": {requireTLS, "REQUIRETLS", []string{"-", "-", "-", "-", "-", "-", "+"}, "sent 2.0.0"},
-		"RFC 8689 4.2.1: none has":                  {requireTLS, "REQUIRETLS", []string{"-", "-", "-", "-"}, "bounced 5.7.30"},
-		"RFC 8689 4.2.1: one is down":               {requireTLS, "REQUIRETLS", []string{"-", "!", "-"}, "deferred 4.4.1"},
-		"RFC 8689 4.2.1: one without TLS":           {requireTLS, "REQUIRETLS", []string{".", "+"}, "sent 2.0.0"},
-		"RFC 8689 4.2.1: only without TLS":          {requireTLS, "REQUIRETLS", []string{".", "."}, "deferred 4.7.4"},
-		"SMTPUTF8":                                  {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"-", "+"}, "sent 2.0.0"},
-		"SMTPUTF8, none":                            {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"-", "-"}, "bounced 5.6.7"},
-		"SMTPUTF8, down":                            {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"-", "!"}, "deferred 4.4.1"},
-		"SMTPUTF8 for one":                          {func(m *mail.Message) { m.Envelope.Recipients[0].ForwardPath = path("ü@y.test") }, "SMTPUTF8", []string{"-", "+"}, "sent 2.0.0"},
-		"RRVS":                                      {func(m *mail.Message) { m.Envelope.Recipients[0].ValidSince = time.Unix(1e9, 0) }, "RRVS", []string{"-", "+"}, "sent 2.0.0"},
-		"RRVS, none":                                {func(m *mail.Message) { m.Envelope.Recipients[0].ValidSince = time.Unix(1e9, 0) }, "RRVS", []string{"-", "-"}, "bounced 5.7.19"},
+		"RFC 8689 4.2.1: none has":                   {requireTLS, "REQUIRETLS", []string{"-", "-", "-", "-"}, "bounced 5.7.30"},
+		"RFC 8689 4.2.1: one is down":                {requireTLS, "REQUIRETLS", []string{"-", "!", "-"}, "deferred 4.4.1"},
+		"RFC 8689 4.2.1: one without TLS":            {requireTLS, "REQUIRETLS", []string{".", "+"}, "sent 2.0.0"},
+		"RFC 8689 4.2.1: only without TLS":           {requireTLS, "REQUIRETLS", []string{".", "."}, "deferred 4.7.4"},
+		"SMTPUTF8":                                   {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"-", "+"}, "sent 2.0.0"},
+		"SMTPUTF8, none":                             {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"-", "-"}, "bounced 5.6.7"},
+		"SMTPUTF8, down":                             {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"-", "!"}, "deferred 4.4.1"},
+		"SMTPUTF8 for one":                           {func(m *mail.Message) { m.Envelope.Recipients[0].ForwardPath = path("ü@y.test") }, "SMTPUTF8", []string{"-", "+"}, "sent 2.0.0"},
+		"RRVS":                                       {func(m *mail.Message) { m.Envelope.Recipients[0].ValidSince = time.Unix(1e9, 0) }, "RRVS", []string{"-", "+"}, "sent 2.0.0"},
+		"RRVS, none":                                 {func(m *mail.Message) { m.Envelope.Recipients[0].ValidSince = time.Unix(1e9, 0) }, "RRVS", []string{"-", "-"}, "bounced 5.7.19"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dns := names{mx: map[string][]resolve.Exchange{"y.test": nil}, addrs: map[string][]string{}}

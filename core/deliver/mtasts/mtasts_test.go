@@ -381,6 +381,27 @@ func TestAPolicyIsRenewed(t *testing.T) {
 	})
 }
 
+// A policy host that hangs does not hold mail up for which there is a policy.
+func TestMailDoesNotWaitForANewerPolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		w.set("v=STSv1; id=1", policy("enforce", 7*86400, "mx.example.org"), nil, nil)
+		c := w.cache(t, "")
+		c.Policy(t.Context(), "example.org")
+		time.Sleep(30 * time.Hour)
+		w.slow = time.Minute
+		start := time.Now()
+		if p, ok := c.Policy(t.Context(), "example.org"); !ok || p.Mode != mtasts.Enforce || time.Since(start) > 6*time.Second {
+			t.Errorf("%+v, %v after %v", p, ok, time.Since(start))
+		}
+		time.Sleep(2 * time.Minute) // the fetch goes on
+		start = time.Now()
+		if _, ok := c.Policy(t.Context(), "example.org"); !ok || time.Since(start) > 0 || w.fetches.Load() != 2 {
+			t.Errorf("%v after %v, %d fetches", ok, time.Since(start), w.fetches.Load())
+		}
+	})
+}
+
 // Also of domains that get no mail.
 func TestRunRenewsWhatNobodyAsksFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
