@@ -217,7 +217,7 @@ func (s *SMTP) accept() {
 		}
 		s.mu.Lock()
 		s.sessions++
-		p := &peer{s: s, conn: c, cmd: Command{Session: s.sessions}}
+		p := &peer{s: s, conn: c, cmd: Command{Session: s.sessions}, remote: c.RemoteAddr().String()}
 		s.open[c] = true
 		s.wire[p.cmd.Session] = new(bytes.Buffer)
 		s.mu.Unlock()
@@ -246,6 +246,8 @@ type peer struct {
 	msg  Received
 	mail bool
 	auth string
+
+	remote string
 }
 
 var errClosing = errors.New("closing")
@@ -378,7 +380,7 @@ func (p *peer) command(verb, arg string) error {
 
 func (p *peer) reset() {
 	p.mail = false
-	p.msg = Received{Session: p.cmd.Session, Helo: p.msg.Helo, TLS: p.cmd.TLS, Auth: p.auth, Remote: p.conn.RemoteAddr().String()}
+	p.msg = Received{Session: p.cmd.Session, Helo: p.msg.Helo, TLS: p.cmd.TLS, Auth: p.auth, Remote: p.remote}
 }
 
 // path splits "FROM:<a@b> PARAMS".
