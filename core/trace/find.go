@@ -26,6 +26,7 @@ var ErrID = errors.New("give a queue id, of 12 characters, or a session id, of 1
 // Limits of a report.
 const (
 	maxFrames = 5_000
+	maxReport = 16 << 20  // octets of frames
 	clockSlip = time.Hour // that a clock may have been set back by
 )
 
@@ -101,6 +102,7 @@ func explain(list []*segment, id string) (Report, error) {
 type search struct {
 	list    []*segment
 	found   []frame
+	size    int // of found, in octets
 	damaged int
 	left    int
 }
@@ -128,7 +130,7 @@ func (s *search) read(g *segment, offsets []uint32, wanted func(*frame) bool) er
 	}
 	defer file.Close()
 	for _, at := range offsets {
-		if len(s.found) >= maxFrames {
+		if len(s.found) >= maxFrames || s.size > maxReport {
 			s.left++
 			continue
 		}
@@ -138,6 +140,7 @@ func (s *search) read(g *segment, offsets []uint32, wanted func(*frame) bool) er
 			s.damaged++
 		case wanted(&f):
 			s.found = append(s.found, f)
+			s.size += f.complete
 		}
 	}
 	return nil

@@ -128,6 +128,20 @@ func TestManyAtATime(t *testing.T) {
 	}
 }
 
+func TestAReportIsBounded(t *testing.T) {
+	s := open(t, t.TempDir())
+	id := mail.FirstID(time.Now())
+	for i := range maxFrames + 10 {
+		s.Held(id, uint32(i), "x")
+		if i%1000 == 0 {
+			explainOf(t, s, id.String()) // what waits is written
+		}
+	}
+	if r := explainOf(t, s, id.String()); len(r.Events) != maxFrames || len(r.Notices) != 1 || !strings.Contains(r.Notices[0], "10 records more") {
+		t.Errorf("%d events, %q", len(r.Events), r.Notices)
+	}
+}
+
 func TestADiskThatFailsCostsTheTraceOnly(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
