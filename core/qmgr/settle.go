@@ -108,6 +108,9 @@ func (t *task) record(last bool) (queue.Item, error) {
 	if last {
 		item.Attempts++
 		item.Reason = mail.Printable(reason)
+		if t.lastHop != "" {
+			item.LastHop = t.lastHop
+		}
 		if t.pinned != nil {
 			item.Pinned = t.pinned
 		}
