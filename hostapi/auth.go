@@ -26,6 +26,7 @@ func authFields() []field {
 				return c.AuthzID
 			}, func(cl *mail.Client) string { return cl.Auth }),
 			setStages: auth, setBytes: setAuthID},
+		{id: abi.AuthScram, name: "AUTH_SCRAM", stages: auth, grant: password, bytes: authScram, setStages: auth, setBytes: setAuthScram},
 	}
 }
 
@@ -58,7 +59,22 @@ func setAuthID(c *Call, v []byte) error {
 	return c.event.SetAuthID(string(v))
 }
 
-// MaxPassword is the longest password that there is at auth, in octets.
+func authScram(c *Call, b []byte) ([]byte, abi.Code) {
+	if c.event.Auth == nil || c.event.Auth.Scram == nil {
+		return nil, abi.NotFound
+	}
+	return append(b, c.event.Auth.Scram.Text()...), abi.OK
+}
+
+func setAuthScram(c *Call, v []byte) error {
+	if _, err := mail.ParseScram(string(v)); err != nil {
+		return abi.Invalid
+	}
+	return c.event.SetScram(string(v))
+}
+
+// MaxPassword is the longest password that there is at auth, in octets; a token
+// may be longer. It is how far behind the longest line a text is looked at.
 const MaxPassword = 1024
 
 // shortPassword is what is left alone in a log: what is as short occurs by
@@ -68,14 +84,34 @@ const shortPassword = 4
 // WithoutPassword takes the password out of a text of the guest that may get
 // into the log, an error or a reply. It is for accidents, such as a line with
 // all that there is: a plugin that is granted the password can give it away in
-// other ways. What it returns is text itself where nothing was in it.
+// other ways. Of a text of MaxPassword octets or more the end may have been cut
+// off: a first part of the password there is taken out, too. What it returns is
+// text itself where nothing was in it.
 func (c *Call) WithoutPassword(text []byte) []byte {
 	if c.event == nil || c.event.Auth == nil || len(c.event.Auth.Password) < shortPassword || !c.guest.Grant.AuthPassword {
 		return text
 	}
-	return bytes.ReplaceAll(text, c.event.Auth.Password, []byte("[password]"))
+	long := len(text) >= MaxPassword
+	p, hidden := c.event.Auth.Password, []byte("[password]")
+	text = bytes.ReplaceAll(text, p, hidden)
+	if long {
+		for n := min(len(p)-1, len(text)); n >= shortPassword; n-- {
+			if bytes.HasSuffix(text, p[:n]) {
+				return append(text[:len(text)-n:len(text)-n], hidden...)
+			}
+		}
+	}
+	return text
 }
 
-// saysWho tells whether the guest may say who a client is: the operator trusts
-// it with what proves that.
-func (f *field) saysWho(c *Call) bool { return f.id == abi.AuthID && c.guest.Grant.AuthPassword }
+// mayChange checks the grant for a change of a field. Who may read what proves
+// an identity may say which it is; keys, which prove it, need that grant.
+func (f *field) mayChange(c *Call) abi.Code {
+	switch {
+	case f.id == abi.AuthScram && !c.guest.Grant.AuthPassword:
+		return abi.Denied
+	case f.id == abi.AuthScram, f.id == abi.AuthID && c.guest.Grant.AuthPassword:
+		return abi.OK
+	}
+	return c.mayWrite()
+}

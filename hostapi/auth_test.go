@@ -133,7 +133,7 @@ func TestThePasswordIsInNoText(t *testing.T) {
 	if MaxPassword != sasl.MaxPassword {
 		t.Errorf("%d and %d", MaxPassword, sasl.MaxPassword)
 	}
-	for _, password := range []string{"tanstaaf", "pa\"ss\\wörd\x01", strings.Repeat("long", MaxPassword/4)} {
+	for _, password := range []string{"tanstaaf", "pa\"ss\\wörd\x01", strings.Repeat("long", MaxPassword/4), strings.Repeat("0123456t", 1024)} {
 		e := authEvent()
 		e.Auth.Password = []byte(password)
 		h := newHost(t, Grant{AuthPassword: true}, e)
@@ -146,10 +146,54 @@ func TestThePasswordIsInNoText(t *testing.T) {
 				t.Errorf("%d octets before it: %q", before, strings.TrimLeft(got, "-"))
 			}
 		}
+		if len("not "+password) > maxReplyText {
+			continue
+		}
 		h.code(abi.OK, "reply", 535, 0, "not "+password)
 		v, err := h.c.Verdict(abi.Verdict(abi.Reject, 0, 535))
 		if err != nil || v.Reply.Text != "not [password]" {
 			t.Errorf("%+v, %v", v.Reply, err)
 		}
 	}
+}
+
+const pencil = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
+// Keys are taken from who is trusted with passwords, where they are asked for.
+func TestKeysOfScram(t *testing.T) {
+	scram := func() *hook.Event {
+		e := event(hook.Auth)
+		e.Verb, e.Arg = "AUTH", "SCRAM-SHA-256-PLUS"
+		e.Auth = &hook.Credentials{Mechanism: "SCRAM-SHA-256-PLUS", User: "tim"}
+		return e
+	}
+	h := newHost(t, Grant{AuthPassword: true}, scram())
+	h.code(abi.NotFound, "get", abi.AuthPass, half, half)
+	h.code(abi.NotFound, "get", abi.AuthScram, half, half)
+	h.code(abi.Invalid, "set", abi.AuthScram, "tanstaaf")
+	h.code(abi.Invalid, "set", abi.AuthScram, strings.Replace(pencil, "4096", "4095", 1))
+	h.code(abi.Invalid, "set", abi.AuthScram, strings.Replace(pencil, "4096", "1000001", 1))
+	h.code(abi.OK, "set", abi.AuthScram, pencil)
+	h.text(pencil, "get", abi.AuthScram)
+	if k := h.c.event.Auth.Scram; k == nil || k.Iterations != 4096 {
+		t.Errorf("%v", k)
+	}
+	h = newHost(t, Grant{Envelope: Write, Headers: Write, Body: Write}, scram())
+	h.code(abi.Denied, "set", abi.AuthScram, pencil)
+	h.code(abi.Denied, "get", abi.AuthScram, half, half)
+	h = newHost(t, Grant{AuthPassword: true}, authEvent())
+	h.code(abi.State, "set", abi.AuthScram, pencil) // PLAIN
+	h = newHost(t, Grant{AuthPassword: true}, event(hook.Mail))
+	h.code(abi.State, "set", abi.AuthScram, pencil)
+	h.code(abi.State, "get", abi.AuthScram, half, half)
+}
+
+func TestNamesOfACertificate(t *testing.T) {
+	e := event(hook.Auth)
+	h := newHost(t, Grant{}, e)
+	h.code(abi.NotFound, "get", abi.ClientCertNames, half, half)
+	e.Session.CertNames = []string{"email:tim@ours.test", "cn:Tim"}
+	h.text("email:tim@ours.test\ncn:Tim", "get", abi.ClientCertNames)
+	h = newHost(t, Grant{}, event(hook.Route))
+	h.code(abi.State, "get", abi.ClientCertNames, half, half)
 }

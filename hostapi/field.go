@@ -19,7 +19,7 @@ type field struct {
 	bytes func(c *Call, b []byte) ([]byte, abi.Code)
 	num   func(c *Call) int64
 
-	// Changing needs the grant envelope = "write" (AUTH_ID: or auth_password), and setStages.
+	// Changing needs what mayChange says, and setStages.
 	setStages hook.StageSet
 	setBytes  func(c *Call, v []byte) error
 	setNum    func(c *Call, v int64) error
@@ -139,7 +139,7 @@ func getNum(c *Call, _ Memory, p []uint64) int64 {
 
 // changeable checks grant and stage, and counts the change.
 func (f *field) changeable(c *Call) abi.Code {
-	if code := c.mayWrite(); code < 0 && !f.saysWho(c) {
+	if code := f.mayChange(c); code < 0 {
 		return code
 	}
 	if c.event == nil || !f.setStages.Has(c.event.Stage) {

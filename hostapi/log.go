@@ -41,6 +41,9 @@ func (c *Call) Log(level int32, text []byte) abi.Code {
 		c.last = l.Text
 	}
 	c.guest.Log(l)
+	if c.event != nil {
+		c.event.Say(l.Level, l.Text)
+	}
 	return code
 }
 

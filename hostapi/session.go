@@ -103,6 +103,7 @@ func sessionFields() []field {
 		{id: abi.TLSCipher, name: "TLS_CIPHER", stages: inAll, bytes: ofTLS(func(t *mail.TLS) string { return t.Cipher })},
 		{id: abi.TLSSNI, name: "TLS_SNI", stages: inAll, bytes: ofTLS(func(t *mail.TLS) string { return t.ServerName })},
 		{id: abi.ClientCertFP, name: "CLIENT_CERT_FP", stages: inAll, bytes: ofTLS(func(t *mail.TLS) string { return t.Fingerprint })},
+		{id: abi.ClientCertNames, name: "CLIENT_CERT_NAMES", stages: inSession, bytes: certNames},
 		{id: abi.Extensions, name: "EXTENSIONS", stages: ehlo, bytes: extensions, setStages: ehlo, setBytes: setExtensions},
 
 		{id: abi.Verb, name: "VERB", stages: ehlo | auth | hook.Stages(hook.Command), bytes: func(c *Call, b []byte) ([]byte, abi.Code) {
@@ -142,6 +143,13 @@ func proxyIP(c *Call, b []byte) ([]byte, abi.Code) {
 		return s.Proxy.Unmap().WithZone("").AppendTo(b), abi.OK
 	}
 	return nil, abi.NotFound
+}
+
+func certNames(c *Call, b []byte) ([]byte, abi.Code) {
+	if s := c.event.Session; s != nil {
+		return text(b, strings.Join(s.CertNames, "\n"))
+	}
+	return nil, abi.State
 }
 
 func banner(c *Call, b []byte) ([]byte, abi.Code) {

@@ -32,7 +32,8 @@ func (c *checkCmd) Run(e *env) error {
 	k.listeners()
 	k.relay()
 	k.routes()
-	k.certificate(time.Now())
+	k.certificates(time.Now())
+	k.files()
 	k.directory("data_dir", "data_dir", k.cfg.DataDir)
 	if dir := filepath.Dir(k.cfg.Admin.Socket); dir != k.cfg.DataDir {
 		k.directory("admin.socket", "the directory of the control socket", dir)
@@ -43,6 +44,7 @@ func (c *checkCmd) Run(e *env) error {
 		}
 	}
 	k.plugins(e)
+	k.names(e.ctx)
 	if len(k.faults) > 0 {
 		return exit{code: exConfig}
 	}
@@ -152,40 +154,67 @@ func routeOf(routes []config.Route, domain string) int {
 	return -1
 }
 
-func (k *checker) certificate(now time.Time) {
+// certificates: they can be read, are valid, and for the names that clients ask
+// for.
+func (k *checker) certificates(now time.Time) {
 	t := k.cfg.TLS
-	if t.Certificate == "" {
-		return
+	if leaf := k.certificate("tls", t.Certificate, t.Key, now); leaf != nil {
+		if err := leaf.VerifyHostname(k.cfg.Hostname); err != nil {
+			k.warn("tls.certificate", "certificate %q is not for hostname %q", t.Certificate, k.cfg.Hostname)
+		}
 	}
-	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+	for i, c := range k.cfg.Certificates {
+		key := fmt.Sprintf("certificate.%d", i)
+		leaf := k.certificate(key, c.Certificate, c.Key, now)
+		for _, name := range c.Names {
+			if leaf == nil {
+				break
+			}
+			if err := leaf.VerifyHostname(strings.Replace(name, "*", "any", 1)); err != nil {
+				k.warn(key+".names", "certificate %q is not for %q", c.Certificate, name)
+			}
+		}
+	}
+	for i, l := range k.cfg.Listeners {
+		if l.Role != config.RoleLMTP && l.TLS == config.TLSNone && !l.Local() {
+			k.warn(fmt.Sprintf("listener.%d.tls", i), "listener %q has no TLS: whoever is on the way reads its mail; set certificate and key in [tls], or "+
+				"domains in [acme], and tls = \"starttls\"", l.Name)
+		}
+	}
+}
+
+// certificate is the leaf of a pair under key; nil: there is none that is good.
+func (k *checker) certificate(section, certificate, private string, now time.Time) *x509.Certificate {
+	if certificate == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(certificate, private)
 	if err != nil {
 		key := "certificate"
 		var file *fs.PathError
-		if errors.As(err, &file) && file.Path == t.Key || strings.Contains(err.Error(), "key") {
+		if errors.As(err, &file) && file.Path == private || strings.Contains(err.Error(), "key") {
 			key = "key"
 		}
-		k.fault("tls."+key, "certificate %q with key %q: %v", t.Certificate, t.Key, err)
-		return
+		k.fault(section+"."+key, "certificate %q with key %q: %v", certificate, private, err)
+		return nil
 	}
 	leaf := pair.Leaf
 	if leaf == nil {
 		if leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
-			k.fault("tls.certificate", "certificate %q: %v", t.Certificate, err)
-			return
+			k.fault(section+".certificate", "certificate %q: %v", certificate, err)
+			return nil
 		}
 	}
 	day := leaf.NotAfter.UTC().Format("2006-01-02")
 	switch left := leaf.NotAfter.Sub(now); {
 	case left <= 0:
-		k.warn("tls.certificate", "certificate %q expired on %s", t.Certificate, day)
+		k.warn(section+".certificate", "certificate %q expired on %s", certificate, day)
 	case left < expiresSoon:
-		k.warn("tls.certificate", "certificate %q expires on %s, in %s", t.Certificate, day, count(int(left.Hours()/24), "day"))
+		k.warn(section+".certificate", "certificate %q expires on %s, in %s", certificate, day, count(int(left.Hours()/24), "day"))
 	case now.Before(leaf.NotBefore):
-		k.warn("tls.certificate", "certificate %q is not valid before %s", t.Certificate, leaf.NotBefore.UTC().Format(time.RFC3339))
+		k.warn(section+".certificate", "certificate %q is not valid before %s", certificate, leaf.NotBefore.UTC().Format(time.RFC3339))
 	}
-	if err := leaf.VerifyHostname(k.cfg.Hostname); err != nil {
-		k.warn("tls.certificate", "certificate %q is not for hostname %q", t.Certificate, k.cfg.Hostname)
-	}
+	return leaf
 }
 
 // directory: it, or the nearest one above that exists, can be written.
@@ -241,7 +270,7 @@ func (k *checker) plugins(e *env) {
 	}
 	unknown := len(specs) < len(k.cfg.Plugins) // whether somebody answers
 	var answer []config.Plugin
-	err := e.loadPlugins(e.ctx, k.cfg, specs, func(i int, hooks []string, err error) {
+	kind, err := e.loadPlugins(e.ctx, k.cfg, specs, func(i int, hooks []string, err error) {
 		p := k.cfg.Plugins[at[i]]
 		switch {
 		case err != nil:
@@ -263,6 +292,8 @@ func (k *checker) plugins(e *env) {
 	}
 	if err != nil {
 		k.fault("", "%s", oneLine(err))
+	} else {
+		k.engine(kind)
 	}
 	for i, s := range k.cfg.Events {
 		if path := s.File(); path != "" {

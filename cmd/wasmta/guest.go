@@ -46,21 +46,22 @@ func build(ctx context.Context, path string) ([]byte, error) {
 
 // loadPlugins loads plugins as the server would, and closes them again. loaded
 // is called with the index of each, and the hooks that it answers or why it
-// cannot be loaded. Nothing of the data directory is touched.
-func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, loaded func(i int, hooks []string, err error)) error {
+// cannot be loaded. kind is how this machine runs them, as [engine.Engine.Kind]
+// says it. Nothing of the data directory is touched.
+func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, loaded func(i int, hooks []string, err error)) (kind string, err error) {
 	quiet := event.NewLog(slog.DiscardHandler)
 	gifts, err := newSupplies(cfg, "", quiet)
 	if err != nil {
-		return err
+		return "", err
 	}
 	quietly := *cfg
 	quietly.Events = nil // opens no files
 	if _, err := gifts.apply(&quietly); err != nil {
-		return errors.Join(err, gifts.close())
+		return "", errors.Join(err, gifts.close())
 	}
 	e, err := engine.New(engine.Options{Version: version(), CacheDir: engine.UserCacheDir(), Services: gifts.services})
 	if err != nil {
-		return errors.Join(err, gifts.close())
+		return "", errors.Join(err, gifts.close())
 	}
 	for i, spec := range specs {
 		m := newManager(e, nil)
@@ -72,7 +73,7 @@ func loadPlugins(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, 
 		loaded(i, hooks, err)
 		m.Close(true)
 	}
-	return errors.Join(e.Close(), gifts.close())
+	return e.Kind(), errors.Join(e.Close(), gifts.close())
 }
 
 // pluginControl lets the control interface act on a manager.

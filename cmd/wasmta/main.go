@@ -36,7 +36,7 @@ type env struct {
 	out, err io.Writer
 
 	// loadPlugins loads plugins as the server would, and closes them again.
-	loadPlugins func(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, loaded func(i int, hooks []string, err error)) error
+	loadPlugins func(ctx context.Context, cfg *config.Config, specs []hostapi.Spec, loaded func(i int, hooks []string, err error)) (kind string, err error)
 	// inspect reads a module from its binary alone, and with specs tells what
 	// they make of it: for machines and for people, and whether it could be
 	// loaded.

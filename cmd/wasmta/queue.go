@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -32,10 +33,39 @@ type queueCmd struct {
 
 // selection is which queue items a command is about.
 type selection struct {
-	IDs    []string `arg:"" optional:"" name:"id" help:"Queue ids."`
-	Domain string   `placeholder:"D" help:"Items for recipients in this domain."`
-	Sender string   `placeholder:"S" help:"Items of this reverse-path; <> is the null one."`
-	Held   bool     `help:"Held items only."`
+	IDs       []string        `arg:"" optional:"" name:"id" help:"Queue ids."`
+	Domain    string          `placeholder:"D" help:"Items for recipients in this domain."`
+	Recipient string          `placeholder:"R" help:"Items for this forward-path, or with @DOMAIN for the domain."`
+	Sender    string          `placeholder:"S" help:"Items of this reverse-path, with @DOMAIN of all in the domain; <> is the null one."`
+	NextHop   string          `placeholder:"HOP" help:"Items that are pinned to this next hop or went there last: mx:DOMAIN, smtp:HOST:PORT ..."`
+	Older     config.Duration `placeholder:"AGE" help:"Items that arrived longer ago than this: 4h, 5d."`
+	Newer     config.Duration `placeholder:"AGE" help:"Items that arrived since then."`
+	Attempts  int             `placeholder:"N" help:"Items with at least N attempts."`
+	Reply     string          `placeholder:"TEXT" help:"Items with this text in their reason or last reply."`
+	Mark      string          `placeholder:"PLUGIN/KEY[=VALUE]" help:"Items with this attribute, of the message or a recipient, which a plugin set."`
+	Listener  string          `placeholder:"NAME" help:"Items that this listener took."`
+	Client    string          `placeholder:"NET" help:"Items that came from this address or network."`
+	Held      bool            `help:"Held items only."`
+}
+
+// admin is the selection as the control interface wants it.
+func (s *selection) admin(now time.Time) admin.Selection {
+	out := admin.Selection{
+		IDs: s.IDs, Domain: s.Domain, Recipient: s.Recipient, Sender: s.Sender, Hop: s.NextHop,
+		Attempts: s.Attempts, Text: s.Reply, Mark: s.Mark, Listener: s.Listener, Client: s.Client,
+	}
+	if s.Held {
+		out.Held = &s.Held
+	}
+	if s.Older > 0 {
+		t := now.Add(-s.Older.Std())
+		out.Before = &t
+	}
+	if s.Newer > 0 {
+		t := now.Add(-s.Newer.Std())
+		out.Since = &t
+	}
+	return out
 }
 
 // actFlags are the flags of all acts.
@@ -86,12 +116,14 @@ func (c *deleteCmd) Run(e *env) error {
 
 // act applies an act to the selection and says what became of it.
 func (c *actFlags) act(e *env, act, done string, r admin.Request) error {
-	if len(c.IDs) == 0 && c.Domain == "" && c.Sender == "" && !c.Held && !c.All {
-		return exitf(exUsage, "queue %s: nothing is selected; give ids, --domain, --sender or --held, or --all", act)
-	}
-	if c.All && (len(c.IDs) > 0 || c.Domain != "" || c.Sender != "" || c.Held) {
+	r.Selection = c.admin(time.Now())
+	switch empty := r.Selection.Empty(); {
+	case empty && !c.All:
+		return exitf(exUsage, "queue %s: nothing is selected; give ids, --domain, --sender, --held or the like, or --all", act)
+	case !empty && c.All:
 		return exitf(exUsage, "queue %s: --all and a selection contradict each other", act)
 	}
+	r.All = c.All
 	for _, id := range c.IDs {
 		if _, err := admin.ParseID(id); err != nil {
 			return exit{exDataErr, err}
@@ -101,12 +133,8 @@ func (c *actFlags) act(e *env, act, done string, r admin.Request) error {
 	if err != nil {
 		return err
 	}
-	r.Selection = admin.Selection{IDs: c.IDs, Domain: c.Domain, Sender: c.Sender, All: c.All}
-	if c.Held {
-		r.Held = &c.Held
-	}
 	r.DryRun = c.DryRun
-	res, err := server.Act(e.ctx, act, r)
+	res, err := c.watch(e, server, act, r)
 	if err != nil {
 		return err
 	}
@@ -139,6 +167,32 @@ func (c *actFlags) act(e *env, act, done string, r admin.Request) error {
 	return nil
 }
 
+// watch has the act done and tells on standard error how far it is, if it takes
+// long.
+func (c *actFlags) watch(e *env, server *admin.Client, act string, r admin.Request) (res admin.Result, err error) {
+	began := time.Now()
+	for now, err := range server.Watch(e.ctx, act, r) {
+		if err != nil && e.ctx.Err() == nil {
+			return res, err
+		} else if err != nil {
+			break
+		}
+		switch res = now; {
+		case res.Final:
+			return res, nil
+		case time.Since(began) < 2*time.Second:
+		case res.Done+res.Gone+res.Failed == 0:
+			fmt.Fprintf(e.err, "wasmta: %s so far\n", count(res.Matched, "item"))
+		default:
+			fmt.Fprintf(e.err, "wasmta: %d of %s\n", res.Done+res.Gone+res.Failed, count(res.Matched, "item"))
+		}
+	}
+	if e.ctx.Err() != nil {
+		return res, exitf(exTempFail, "interrupted after %d of %s; what was done stays done", res.Done, count(res.Matched, "item"))
+	}
+	return res, exitf(exTempFail, "the server ended before the act did, after %d of %s; what was done stays done", res.Done, count(res.Matched, "item"))
+}
+
 type listCmd struct {
 	configFlag
 	selection
@@ -154,10 +208,7 @@ func (c *listCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	o := admin.ListOptions{Domain: c.Domain, Sender: c.Sender, Limit: c.Limit}
-	if c.Held {
-		o.Held = &c.Held
-	}
+	o := admin.ListOptions{Selection: c.admin(time.Now()), Limit: c.Limit}
 	ids := c.IDs
 	if len(ids) == 0 {
 		ids = []string{""}
@@ -284,6 +335,11 @@ func (c *showCmd) Run(e *env) error {
 		}
 		return t.Local().Format(timeLayout)
 	}
+	marks := func(key string, m map[string]string) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			line(key, fmt.Sprintf("%s=%.200q", k, m[k]))
+		}
+	}
 	line("id", m.ID)
 	line("sender", m.Sender)
 	line("size", count(int(m.Size), "octet"))
@@ -292,8 +348,29 @@ func (c *showCmd) Run(e *env) error {
 	line("helo", m.Session.Helo)
 	line("listener", m.Session.Listener)
 	line("user", m.Session.Auth)
+	line("tls", m.Session.TLS)
+	line("session", m.Session.ID)
 	line("envid", m.EnvID)
 	line("ret", m.Ret)
+	line("body", m.Body)
+	if m.SMTPUTF8 {
+		line("smtputf8", "yes")
+	}
+	if m.RequireTLS {
+		line("requiretls", "yes")
+	}
+	line("holdfor", when(m.HoldUntil))
+	if m.Priority != 0 {
+		line("priority", fmt.Sprint(m.Priority))
+	}
+	if !m.By.IsZero() {
+		mode := ", else notify"
+		if m.ByReturn {
+			mode = ", else return"
+		}
+		line("by", when(m.By)+mode)
+	}
+	marks("mark", m.Marks)
 	for _, i := range m.Items {
 		fmt.Fprintf(e.out, "\nitem %d for %s\n", i.Item, visible(i.Domain))
 		if i.Damaged != "" {
@@ -303,12 +380,19 @@ func (c *showCmd) Run(e *env) error {
 		line("  state", i.State)
 		line("  due", when(i.Due))
 		line("  expires", when(i.Expire))
-		line("  next hop", i.NextHop)
+		line("  pinned", i.NextHop)
+		line("  last hop", i.LastHop)
+		if i.Priority != 0 {
+			line("  priority", fmt.Sprint(i.Priority))
+		}
 		line("  reason", i.Reason)
 		for _, r := range i.Recipients {
 			line("  to", r.Address)
 			line("   was", r.Original)
 			line("   notify", r.Notify)
+			line("   orcpt", r.ORCPT)
+			line("   rrvs", when(r.ValidSince))
+			marks("   mark", r.Marks)
 			line("   reply", r.Reply)
 		}
 		if i.Attempts > 0 {

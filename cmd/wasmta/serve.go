@@ -64,7 +64,7 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 	k.listeners()
 	k.relay()
 	k.routes()
-	k.certificate(time.Now())
+	k.certificates(time.Now())
 	if len(k.faults) > 0 {
 		return exit{exConfig, errors.Join(k.faults...)}
 	}

@@ -205,15 +205,15 @@ func TestListNarrows(t *testing.T) {
 		want string
 	}{
 		{ListOptions{}, "1/0 a@example.org;1/1 a@example.org;2/0 <>;3/0 b@example.org;"},
-		{ListOptions{Domain: "ONE.example"}, "1/0 a@example.org;2/0 <>;"},
-		{ListOptions{Sender: "<>"}, "2/0 <>;"},
-		{ListOptions{Sender: "b@example.org"}, "3/0 b@example.org;"},
-		{ListOptions{Held: &yes}, "2/0 <>;"},
-		{ListOptions{Held: &no, Domain: "one.example"}, "1/0 a@example.org;"},
+		{ListOptions{Selection: Selection{Domain: "ONE.example"}}, "1/0 a@example.org;2/0 <>;"},
+		{ListOptions{Selection: Selection{Sender: "<>"}}, "2/0 <>;"},
+		{ListOptions{Selection: Selection{Sender: "b@example.org"}}, "3/0 b@example.org;"},
+		{ListOptions{Selection: Selection{Held: &yes}}, "2/0 <>;"},
+		{ListOptions{Selection: Selection{Held: &no, Domain: "one.example"}}, "1/0 a@example.org;"},
 		{ListOptions{ID: (base + 1).String()}, "1/0 a@example.org;1/1 a@example.org;"},
 		{ListOptions{Limit: 2}, "1/0 a@example.org;1/1 a@example.org;"},
 		{ListOptions{Limit: 2, After: queue.Ref{ID: base + 1, Item: 1}}, "2/0 <>;3/0 b@example.org;"},
-		{ListOptions{Domain: "a b"}, `domain "a b": its domain has a character other than letters, digits and '-'`},
+		{ListOptions{Selection: Selection{Domain: "a b"}}, `domain "a b": its domain has a character other than letters, digits and '-'`},
 		{ListOptions{ID: "nope"}, `queue id "nope": a queue id has 12 characters; wasmta queue list shows the ids there are`},
 	} {
 		if got := collect(t, c, test.o); got != test.want {
@@ -247,7 +247,7 @@ func TestListIsLongerThanABatch(t *testing.T) {
 		f.add(base+10+n, "c@example.org", false, "x@many.example")
 	}
 	c, _ := serve(t, f)
-	if n := strings.Count(collect(t, c, ListOptions{Domain: "many.example"}), ";"); n != 3*batch {
+	if n := strings.Count(collect(t, c, ListOptions{Selection: Selection{Domain: "many.example"}}), ";"); n != 3*batch {
 		t.Errorf("%d items", n)
 	}
 	r, err := c.Act(context.Background(), "retry", Request{Selection: Selection{Domain: "many.example"}})

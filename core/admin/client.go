@@ -125,22 +125,17 @@ func (c *Client) get(ctx context.Context, path string, body, out any) error {
 
 // ListOptions narrow a list; zero fields narrow nothing.
 type ListOptions struct {
-	ID, Domain, Sender string
-	Held               *bool
-	Limit              int
-	After              queue.Ref
+	Selection // but for IDs and All
+	ID        string
+	Limit     int
+	After     queue.Ref
 }
 
 // List lists queue items by id. An error ends the list.
 func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[Item, error] {
-	q := url.Values{}
-	for key, value := range map[string]string{"id": o.ID, "domain": o.Domain, "sender": o.Sender} {
-		if value != "" {
-			q.Set(key, value)
-		}
-	}
-	if o.Held != nil {
-		q.Set("held", strconv.FormatBool(*o.Held))
+	q := o.query()
+	if o.ID != "" {
+		q.Set("id", o.ID)
 	}
 	if o.Limit > 0 {
 		q.Set("limit", strconv.Itoa(o.Limit))
@@ -198,6 +193,14 @@ func (c *Client) Act(ctx context.Context, act string, r Request) (res Result, er
 	return res, c.get(ctx, "/v1/queue/"+url.PathEscape(act), r, &res)
 }
 
+// Watch is Act for an act that may take long: it yields what has been done so
+// far about every second, and at last the result, which has Final set. What was
+// done when ctx ends stays done.
+func (c *Client) Watch(ctx context.Context, act string, r Request) iter.Seq2[Result, error] {
+	r.Watch = true
+	return lines[Result](func() (io.ReadCloser, error) { return c.do(ctx, "/v1/queue/"+url.PathEscape(act), r) })
+}
+
 // Plugins lists the plugins in their order.
 func (c *Client) Plugins(ctx context.Context) iter.Seq2[PluginStatus, error] {
 	return lines[PluginStatus](func() (io.ReadCloser, error) { return c.do(ctx, "/v1/plugins", nil) })
@@ -221,6 +224,12 @@ func (c *Client) ReloadPlugins(ctx context.Context, name string) iter.Seq2[Plugi
 // generation is the one before.
 func (c *Client) RollbackPlugin(ctx context.Context, name, generation string) (p PluginStatus, err error) {
 	return p, c.get(ctx, "/v1/plugins/rollback", rollbackRequest{name, generation}, &p)
+}
+
+// PickUp has the server look at its maildrop at once.
+func (c *Client) PickUp(ctx context.Context) error {
+	var out struct{}
+	return c.get(ctx, "/v1/maildrop", struct{}{}, &out)
 }
 
 // Ready asks whether the server takes mail; the error says why not.

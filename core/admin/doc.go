@@ -10,13 +10,17 @@
 //	GET  /v1/queue               queue items, one JSON object per line, by id
 //	GET  /v1/queue/{id}          one message: envelope, header, every attempt
 //	POST /v1/queue/{act}         hold release retry reroute bounce delete
+//	GET  /v1/rules               hold rules for mail to come, one JSON object per line
+//	POST /v1/rules/{add,remove}  put one in force, end one
+//	POST /v1/maildrop            look at once for what sendmail left there
 //	GET  /v1/plugins             one JSON object per line
 //	POST /v1/plugins/load        another file for a configured plugin
 //	POST /v1/plugins/reload      read modules again
 //	POST /v1/plugins/rollback    an earlier generation of a plugin
 //
-// The query of /v1/queue is id, domain, sender, held, limit and after; after is
-// "ID/ITEM" of the last item that was seen.
+// The query of /v1/queue is id, limit, after ("ID/ITEM" of the last item that was
+// seen) and what a [Selection] has: domain, sender, recipient, hop, before, since,
+// held, attempts, text, mark, listener, client.
 //
 // # Who may use it
 //
@@ -30,9 +34,12 @@
 //
 // # Selections
 //
-// An act applies to a selection of queue items: ids, a recipient domain, a
-// sender, held or not; what is given must all match. An empty selection is
-// refused: everything must be asked for by name. First the items are counted,
-// then those are acted on, and no later ones: mail that arrives meanwhile is
-// never swept along.
+// An act applies to a selection of queue items ([Selection]); what is given must
+// all match. An item is the group of a message's recipients that share a domain,
+// and is selected as a whole. An empty selection is refused: everything must be
+// asked for by name. First the items are counted, then those are acted on, and no
+// later ones: mail that arrives meanwhile is never swept along. Memory does not
+// grow with the number of items. An act ends when the client goes away; what was
+// done by then stays done. With watch in the request the answer tells how far it
+// is, in one line of JSON every second.
 package admin

@@ -31,17 +31,22 @@ const requestTime = 30 * time.Second
 
 // batch is how many items are read at once, so that a slow reader holds
 // nothing of the store; parallel how many are changed at once, so that the
-// store can sync them together.
+// store syncs them together.
 const (
-	batch    = 200
-	parallel = 32
+	batch    = 1000
+	parallel = 200
 )
+
+// watchEvery is how often who watches an act hears of it.
+const watchEvery = time.Second
 
 // Options are what a Server works with.
 type Options struct {
 	Queue    Queue
 	Operator Operator
 	Plugins  Plugins      // nil: there are none
+	Rules    Rules        // nil: there are none
+	PickUp   func()       // looks at the maildrop at once; nil: there is none
 	Ready    func() error // why the server does not take mail; nil error: it does
 	Log      *slog.Logger // nil: nowhere
 	Gauges   []Gauge      // more figures of the server for its metrics
@@ -66,6 +71,10 @@ func New(opt Options) *Server {
 	mux.HandleFunc("GET /v1/queue", s.list)
 	mux.HandleFunc("GET /v1/queue/{id}", s.show)
 	mux.HandleFunc("POST /v1/queue/{act}", s.act)
+	mux.HandleFunc("GET /v1/rules", s.rules)
+	mux.HandleFunc("POST /v1/rules/add", s.addRule)
+	mux.HandleFunc("POST /v1/rules/remove", s.removeRule)
+	mux.HandleFunc("POST /v1/maildrop", s.pickUp)
 	mux.HandleFunc("GET /v1/plugins", s.plugins)
 	mux.HandleFunc("POST /v1/plugins/load", s.load)
 	mux.HandleFunc("POST /v1/plugins/reload", s.reload)
@@ -289,25 +298,13 @@ func listQuery(r *http.Request) (f queue.Filter, limit int, err error) {
 	q := r.URL.Query()
 	for key := range q {
 		switch key {
-		case "id", "domain", "sender", "held", "limit", "after":
+		case "id", "domain", "sender", "recipient", "hop", "before", "since", "held", "attempts", "text", "mark", "listener", "client", "limit", "after":
 		default:
-			return f, 0, fmt.Errorf("parameter %q: write id, domain, sender, held, limit or after", key)
+			return f, 0, fmt.Errorf("parameter %q: write id, domain, sender, recipient, hop, before, since, held, attempts, text, mark, listener, client, limit or after", key)
 		}
 	}
-	if f, err = newFilter(q.Get("domain"), q.Get("sender")); err != nil {
+	if f, err = selected(q); err != nil {
 		return f, 0, err
-	}
-	if v := q.Get("id"); v != "" {
-		if f.ID, err = ParseID(v); err != nil {
-			return f, 0, err
-		}
-	}
-	if v := q.Get("held"); v != "" {
-		held, err := strconv.ParseBool(v)
-		if err != nil {
-			return f, 0, fmt.Errorf("held %q: write true or false", v)
-		}
-		f.Held = &held
 	}
 	if v := q.Get("limit"); v != "" {
 		if limit, err = strconv.Atoi(v); err != nil || limit < 1 {
@@ -364,7 +361,8 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 	if !read(w, r, &q) {
 		return
 	}
-	do, err := s.operation(r.PathValue("act"), q)
+	act := r.PathValue("act")
+	do, err := s.operation(act, q)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "%v", err)
 		return
@@ -374,22 +372,49 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "%v", err)
 		return
 	}
-	if held := false; r.PathValue("act") == "retry" && len(q.IDs) == 0 && q.Held == nil {
-		filters[0].Held = &held // they must be released first; who names one is told so
+	// Who names a message is told that it is held, or is not; otherwise those are
+	// meant for which the act has a meaning.
+	if held := act == "release"; (act == "retry" || held) && len(q.IDs) == 0 && q.Held == nil {
+		filters[0].Held = &held
 	}
 	control := patient(w) // changing a long queue takes its time
-	res := Result{DryRun: q.DryRun}
+	run := &run{server: s, do: do, res: Result{DryRun: q.DryRun}}
+	if !q.Watch {
+		for _, f := range filters {
+			if err = run.apply(r.Context(), f); err != nil {
+				break
+			}
+		}
+		_ = control.SetWriteDeadline(time.Now().Add(requestTime))
+		if err != nil {
+			refuse(w, http.StatusInternalServerError, "after %d of %d items: %v", run.res.Done, run.res.Matched, err)
+			return
+		}
+		answer(w, run.res)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	lines := encoder(w)
+	var spoke time.Time
+	run.progress = func() {
+		if now := time.Now(); now.Sub(spoke) >= watchEvery {
+			spoke = now
+			_ = control.SetWriteDeadline(now.Add(requestTime))
+			_ = errors.Join(lines.Encode(run.res), control.Flush()) // who does not listen has gone: the context ends
+		}
+	}
 	for _, f := range filters {
-		if err = s.apply(r.Context(), f, do, &res); err != nil {
+		if err = run.apply(r.Context(), f); err != nil {
 			break
 		}
 	}
 	_ = control.SetWriteDeadline(time.Now().Add(requestTime))
 	if err != nil {
-		refuse(w, http.StatusInternalServerError, "after %d of %d items: %v", res.Done, res.Matched, err)
+		_ = lines.Encode(errorBody{fmt.Sprintf("after %d of %d items: %v", run.res.Done, run.res.Matched, err)})
 		return
 	}
-	answer(w, res)
+	run.res.Final = true
+	_ = lines.Encode(run.res)
 }
 
 // operation is what an act does to one item.
@@ -436,63 +461,83 @@ func (s *Server) operation(act string, q Request) (func(context.Context, queue.R
 	return nil, fmt.Errorf("there is no act %q: hold, release, retry, reroute, bounce and delete are", act)
 }
 
+// run is an act in progress.
+type run struct {
+	server   *Server
+	do       func(context.Context, queue.Ref) error
+	progress func() // called now and then; nil: nobody watches
+	mu       sync.Mutex
+	res      Result
+}
+
+func (r *run) tell() {
+	if r.progress != nil {
+		r.progress()
+	}
+}
+
 // apply counts the items that match and, unless it is a dry run, acts on these
 // and no later ones.
-func (s *Server) apply(ctx context.Context, f queue.Filter, do func(context.Context, queue.Ref) error, res *Result) error {
-	before := res.Matched
+func (r *run) apply(ctx context.Context, f queue.Filter) error {
+	before := r.res.Matched
 	var last queue.Ref
-	err := s.walk(ctx, f, func(page []listed) error {
+	err := r.server.walk(ctx, f, func(page []listed) error {
 		for _, i := range page {
-			res.Matched++
+			r.res.Matched++
 			if last.ID != i.ID {
-				res.Messages++
+				r.res.Messages++
 			}
 			last = i.Ref
 		}
+		r.tell()
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if f.ID != 0 && res.Matched == before {
-		if _, err := s.opt.Queue.Message(ctx, f.ID); errors.Is(err, queue.ErrGone) {
-			res.Missing++
-			res.fail(f.ID, errNoMessage)
+	if f.ID != 0 && r.res.Matched == before {
+		if _, err := r.server.opt.Queue.Message(ctx, f.ID); errors.Is(err, queue.ErrGone) {
+			r.res.Missing++
+			r.res.fail(f.ID, errNoMessage)
 		}
 	}
-	if res.DryRun || res.Matched == before {
+	if r.res.DryRun || r.res.Matched == before {
 		return nil
 	}
-	return s.walk(ctx, f, func(page []listed) error {
+	return r.server.walk(ctx, f, func(page []listed) error {
 		var group errgroup.Group
 		group.SetLimit(parallel)
-		var mu sync.Mutex // guards res
 		end := false
 		for _, i := range page {
-			if end = last.ID < i.ID || last.ID == i.ID && last.Item < i.Ref.Item; end {
+			if end = last.ID < i.ID || last.ID == i.ID && last.Item < i.Ref.Item; end || ctx.Err() != nil {
 				break
 			}
 			group.Go(func() error {
-				err := do(ctx, i.Ref)
-				mu.Lock()
-				defer mu.Unlock()
+				err := r.do(ctx, i.Ref)
+				r.mu.Lock()
+				defer r.mu.Unlock()
 				switch {
 				case err == nil:
-					res.Done++
+					r.res.Done++
 				case errors.Is(err, queue.ErrGone):
-					res.Gone++
+					r.res.Gone++
+				case ctx.Err() != nil:
 				default:
-					res.Failed++
-					res.fail(i.ID, err)
+					r.res.Failed++
+					r.res.fail(i.ID, err)
 				}
-				return ctx.Err()
+				return nil
 			})
 		}
-		err := group.Wait()
-		if end && err == nil {
-			err = errEnough
+		_ = group.Wait() // no call returns an error
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		return err
+		r.tell()
+		if end {
+			return errEnough
+		}
+		return nil
 	})
 }
 
@@ -500,6 +545,20 @@ func (r *Result) fail(id mail.ID, err error) {
 	if len(r.Errors) < maxErrors {
 		r.Errors = append(r.Errors, Failure{id.String(), err.Error()})
 	}
+}
+
+// pickUp has the maildrop looked at; it does not wait for what comes of it.
+func (s *Server) pickUp(w http.ResponseWriter, r *http.Request) {
+	var q struct{}
+	if !read(w, r, &q) {
+		return
+	}
+	if s.opt.PickUp == nil {
+		refuse(w, http.StatusUnprocessableEntity, "this server has no maildrop")
+		return
+	}
+	s.opt.PickUp()
+	answer(w, q)
 }
 
 var errNoPlugins = errors.New("this server has no plugins")

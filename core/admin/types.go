@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -100,6 +101,7 @@ type Item struct {
 	Priority   int         `json:"priority,omitempty"`
 	Reason     string      `json:"reason,omitempty"`   // why it is held or was deferred
 	NextHop    string      `json:"next_hop,omitempty"` // pinned by an operator or a plugin
+	LastHop    string      `json:"last_hop,omitempty"` // of the last attempt
 	Recipients []Recipient `json:"recipients,omitempty"`
 	History    []Attempt   `json:"history,omitempty"` // with one message only; oldest first
 }
@@ -114,6 +116,10 @@ type Recipient struct {
 	Relay     string `json:"relay,omitempty"`
 	Notify    string `json:"notify,omitempty"` // DSN NOTIFY
 	ORCPT     string `json:"orcpt,omitempty"`  // DSN ORCPT
+
+	ValidSince         time.Time         `json:"rrvs,omitzero"` // RRVS
+	ValidSinceContinue bool              `json:"rrvs_continue,omitempty"`
+	Marks              map[string]string `json:"marks,omitempty"` // attributes that plugins set, with one message only
 }
 
 // Attempt is one past attempt.
@@ -133,9 +139,19 @@ type Message struct {
 	Arrived time.Time `json:"arrived"`
 	EnvID   string    `json:"envid,omitempty"` // DSN ENVID
 	Ret     string    `json:"ret,omitempty"`   // DSN RET
+	Body    string    `json:"body,omitempty"`  // 7BIT | 8BITMIME | BINARYMIME
 	Session Session   `json:"session"`
-	Header  string    `json:"header"` // as stored; what is not UTF-8 is replaced
-	Items   []Item    `json:"items"`
+
+	SMTPUTF8   bool              `json:"smtputf8,omitempty"`
+	RequireTLS bool              `json:"requiretls,omitempty"`
+	HoldUntil  time.Time         `json:"hold_until,omitzero"` // FUTURERELEASE
+	Priority   int               `json:"priority,omitempty"`  // MT-PRIORITY
+	By         time.Time         `json:"by,omitzero"`         // DELIVERBY
+	ByReturn   bool              `json:"by_return,omitempty"` // or else notify
+	ByTrace    bool              `json:"by_trace,omitempty"`
+	Marks      map[string]string `json:"marks,omitempty"` // attributes that plugins set
+	Header     string            `json:"header"`          // as stored; what is not UTF-8 is replaced
+	Items      []Item            `json:"items"`
 }
 
 // Session is what is known of the session that brought a message.
@@ -146,6 +162,7 @@ type Session struct {
 	PTR      string `json:"ptr,omitempty"`
 	Helo     string `json:"helo,omitempty"`
 	Auth     string `json:"auth,omitempty"`
+	TLS      string `json:"tls,omitempty"` // version and cipher suite
 }
 
 // Limits of one request.
@@ -155,74 +172,6 @@ const (
 	maxReason  = mail.MaxReplyLine // octets of a reason
 	maxErrors  = 100               // failures named in a result
 )
-
-// Selection names queue items. What is set must all match; All is needed when
-// nothing else is.
-type Selection struct {
-	IDs    []string `json:"ids,omitempty"`
-	Domain string   `json:"domain,omitempty"` // of the recipients
-	Sender string   `json:"sender,omitempty"` // reverse-path; <> is the null one
-	Held   *bool    `json:"held,omitempty"`
-	All    bool     `json:"all,omitempty"`
-}
-
-// ErrNothingSelected: an act needs a selection.
-var ErrNothingSelected = errors.New("nothing is selected: give ids, a domain or a sender, or ask for all")
-
-// filters are the store's filters that make up the selection: one, or one for
-// each id.
-func (s Selection) filters() ([]queue.Filter, error) {
-	f, err := newFilter(s.Domain, s.Sender)
-	if err != nil {
-		return nil, err
-	}
-	f.Held = s.Held
-	if len(s.IDs) == 0 {
-		if f == (queue.Filter{}) && !s.All {
-			return nil, ErrNothingSelected
-		}
-		return []queue.Filter{f}, nil
-	}
-	if len(s.IDs) > MaxIDs {
-		return nil, fmt.Errorf("%d ids are given; the limit is %d", len(s.IDs), MaxIDs)
-	}
-	seen := make(map[mail.ID]bool, len(s.IDs))
-	var all []queue.Filter
-	for _, text := range s.IDs {
-		id, err := ParseID(text)
-		if err != nil {
-			return nil, err
-		}
-		if !seen[id] {
-			seen[id] = true
-			f.ID = id
-			all = append(all, f)
-		}
-	}
-	return all, nil
-}
-
-// newFilter checks and normalises what an operator typed.
-func newFilter(domain, sender string) (queue.Filter, error) {
-	var f queue.Filter
-	if domain != "" {
-		if _, err := mail.ParseDomain(domain); err != nil {
-			return f, fmt.Errorf("domain %q: %v", domain, err)
-		}
-		f.Domain = mail.DomainKey(domain)
-	}
-	if sender != "" {
-		f.Sender = "<>"
-		if sender != "<>" {
-			in := strings.TrimSuffix(strings.TrimPrefix(sender, "<"), ">")
-			if _, err := mail.ParseMailbox(in); err != nil {
-				return f, fmt.Errorf("sender %q: %v; write an address, or <> for the null one", sender, err)
-			}
-			f.Sender = in
-		}
-	}
-	return f, nil
-}
 
 // ParseID reads a queue id with an error that says what one looks like.
 func ParseID(s string) (mail.ID, error) {
@@ -240,6 +189,7 @@ func ParseID(s string) (mail.ID, error) {
 type Request struct {
 	Selection
 	DryRun  bool   `json:"dry_run,omitempty"`  // count, change nothing
+	Watch   bool   `json:"watch,omitempty"`    // answer with a Result every second, the last one having Final
 	NextHop string `json:"next_hop,omitempty"` // reroute: as "to" of a route, or [Unpin]
 	Reason  string `json:"reason,omitempty"`   // hold, bounce: for the log and the notification
 }
@@ -257,6 +207,7 @@ type Result struct {
 	Errors   []Failure `json:"errors,omitempty"` // the first 100 failures, and ids that do not exist
 	Missing  int       `json:"missing,omitempty"`
 	DryRun   bool      `json:"dry_run,omitempty"`
+	Final    bool      `json:"final,omitempty"` // of those that were asked for with Watch, the last
 }
 
 // Failure is why one item was not changed.
@@ -298,6 +249,7 @@ func newItem(i queue.Item, m queue.Message, history bool) Item {
 	if i.Pinned != nil {
 		out.NextHop = i.Pinned.String()
 	}
+	out.LastHop = i.LastHop
 	for _, r := range i.Recipients {
 		v := Recipient{Address: r.ForwardPath.String()}
 		if !r.Original.IsNull() {
@@ -307,7 +259,8 @@ func newItem(i queue.Item, m queue.Message, history bool) Item {
 			v.Status, v.Reply, v.RemoteMTA, v.Relay = r.Last.Outcome.String(), reply(r.Last.Reply), r.Last.RemoteMTA, r.Last.Relay
 		}
 		if history {
-			v.Notify, v.ORCPT = r.Notify.String(), r.Orcpt
+			v.Notify, v.ORCPT, v.Marks = r.Notify.String(), r.Orcpt, marks(r.Attrs)
+			v.ValidSince, v.ValidSinceContinue = r.ValidSince, r.ValidSinceContinue
 		}
 		out.Recipients = append(out.Recipients, v)
 	}
@@ -326,12 +279,29 @@ func reply(r mail.Reply) string {
 	return r.String()
 }
 
+// marks are attributes as JSON can hold them: what is not UTF-8 is replaced.
+func marks(a mail.Attrs) map[string]string {
+	if len(a) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(a))
+	for k, v := range a {
+		out[k] = string(v)
+	}
+	return out
+}
+
 func newMessage(m queue.Message) Message {
-	c := m.Envelope.Client
+	c, p := m.Envelope.Client, m.Envelope.MailParams
 	out := Message{
 		ID: m.ID.String(), Sender: sender(m.Envelope.ReversePath), Size: m.Size(), Arrived: m.Arrived,
 		EnvID: m.Envelope.EnvID, Ret: m.Envelope.Return.String(), Header: string(m.Header),
 		Session: Session{ID: c.Session, Listener: c.Listener, PTR: c.PTR, Helo: c.Helo, Auth: c.Auth},
+		Body:    p.Body.String(), SMTPUTF8: p.SMTPUTF8, RequireTLS: p.RequireTLS, HoldUntil: p.HoldUntil, Priority: int(p.Priority),
+		By: p.By.Time, ByReturn: p.By.Return, ByTrace: p.By.Trace, Marks: marks(m.Envelope.Attrs),
+	}
+	if c.TLS != nil {
+		out.Session.TLS = strings.TrimSpace(tls.VersionName(c.TLS.Version) + " " + c.TLS.Cipher)
 	}
 	if c.Remote.IsValid() {
 		out.Session.Remote = c.Remote.String()

@@ -61,6 +61,7 @@ type Config struct {
 	Pools        []Pool                `toml:"pool"`
 	Shapes       []Shape               `toml:"shape"`
 	Notify       Notify                `toml:"notify"`
+	Sendmail     Sendmail              `toml:"sendmail"`
 
 	Log Log `toml:"log"`
 }
@@ -323,6 +324,9 @@ func Parse(data []byte, path, dir string) (*Config, error) {
 	for i := range c.RelayDomains {
 		p.read("relay_domains", &c.RelayDomains[i], string(c.RelayDomains[i]))
 	}
+	for i := range c.ACME.Domains {
+		p.read("acme.domains", &c.ACME.Domains[i], string(c.ACME.Domains[i]))
+	}
 	for i := range c.DNS.Resolvers {
 		p.read("dns.resolvers", &c.DNS.Resolvers[i], string(c.DNS.Resolvers[i]))
 	}
@@ -439,6 +443,7 @@ func (c *Config) resolve(dir string) {
 	abs(&c.TLS.Certificate)
 	abs(&c.TLS.Key)
 	c.resolveTransport(abs)
+	c.resolveSendmail(abs)
 	for i := range c.Plugins {
 		abs(&c.Plugins[i].Module)
 	}
@@ -540,13 +545,13 @@ func (c *Config) check(p *checker) {
 		}
 		path, unix := strings.CutPrefix(l.Address, "unix:")
 		switch _, port, err := net.SplitHostPort(l.Address); {
+		case addresses[l.Address] && !strings.HasSuffix(l.Address, ":0"):
+			p.fault(key+"address", "the address %q is used by two listeners; give each its own", l.Address)
 		case strings.HasPrefix(l.Address, "systemd:"):
 		case unix && path == "", !unix && (err != nil || !portNumber(port)):
 			p.fault(key+"address", "address %q must be HOST:PORT (\"0.0.0.0:25\", \"[::]:25\"), unix:PATH or systemd:NAME", l.Address)
 		case unix && len(path) > maxUnixPath:
 			p.fault(key+"address", "the path %q is %d octets long; unix sockets allow about %d: set a shorter one", path, len(path), maxUnixPath)
-		case addresses[l.Address] && !strings.HasSuffix(l.Address, ":0"):
-			p.fault(key+"address", "the address %q is used by two listeners; give each its own", l.Address)
 		}
 		addresses[l.Address] = true
 		if l.TLS != TLSNone && c.TLS.Certificate == "" && len(c.Certificates) == 0 && len(c.ACME.Domains) == 0 {
@@ -616,6 +621,7 @@ func (c *Config) check(p *checker) {
 	if c.Limits.PluginMemory < 0 {
 		p.fault("limits.plugin_memory", "plugin_memory must be a size, or left out for a quarter of the memory")
 	}
+	c.checkSendmail(p)
 	c.checkTransport(p)
 	c.checkSupplies(p)
 	plugins := map[string]bool{}
@@ -631,7 +637,7 @@ func (c *Config) check(p *checker) {
 			p.fault(key+"module", "a plugin needs module = the path of a .wasm file")
 		}
 		for _, l := range g.Listeners {
-			if !names[l] {
+			if !names[l] && l != c.Sendmail.Listener {
 				p.fault(key+"listeners", "there is no listener called %q", l)
 			}
 		}

@@ -36,7 +36,7 @@ func TestDefaultsAreTheSamples(t *testing.T) {
 	}
 	s, _ := Load("sample.toml")
 	if c.Limits != s.Limits || c.Queue.Lifetime != s.Queue.Lifetime || c.Queue.WarnAfter != s.Queue.WarnAfter || len(c.Queue.Retry) != len(s.Queue.Retry) ||
-		c.DataDir != s.DataDir || c.Log != s.Log || c.Admin != s.Admin || c.Listeners[0].Name != "mx" {
+		c.DataDir != s.DataDir || c.Log != s.Log || c.Admin != s.Admin || c.Sendmail != s.Sendmail || c.Listeners[0].Name != "mx" {
 		t.Errorf("defaults differ from the sample:\n%+v\n%+v", c, s)
 	}
 }
@@ -47,7 +47,7 @@ func TestRelativePathsStartAtTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.DataDir != "/etc/w/data" || c.Routes[0].To.Host != "/etc/w/mail/{user}" || c.Plugins[0].Module != "/etc/w/policy" ||
-		c.Admin.Socket != "/etc/w/data/admin.sock" || c.Listeners[0].Address != "unix:/etc/w/l.sock" {
+		c.Sendmail.Maildrop != "/etc/w/data/maildrop" || c.Admin.Socket != "/etc/w/data/admin.sock" || c.Listeners[0].Address != "unix:/etc/w/l.sock" {
 		t.Errorf("%+v", c)
 	}
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -197,6 +198,18 @@ func (c *Config) checkTransport(p *checker) {
 		if !strings.HasPrefix(c.ACME.Directory, "https://") {
 			p.fault("acme.directory", "directory = %q: write the https:// address of the authority's directory", c.ACME.Directory)
 		}
+		if c.ACME.HTTP != "" {
+			if _, port, err := net.SplitHostPort(c.ACME.HTTP); err != nil || !portNumber(port) {
+				p.fault("acme.http", "http = %q: write HOST:PORT; the authority connects to port 80", c.ACME.HTTP)
+			}
+		} else if !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.TLS == TLSImplicit && l.ClientCA == "" }) {
+			p.fault("acme.http", "[acme] cannot prove that the domains are ours: set http = \"0.0.0.0:80\", or have a listener with tls = \"implicit\" at port 443")
+		}
+		for _, d := range c.ACME.Domains {
+			if !strings.Contains(string(d), ".") || strings.HasPrefix(string(d), "[") {
+				p.fault("acme.domains", "the domain %q cannot have a certificate of an authority: write a host name with all its labels", d)
+			}
+		}
 	} else if c.ACME.AcceptTerms || c.ACME.Email != "" || c.ACME.HTTP != "" {
 		p.fault("acme", "[acme] without domains does nothing: name the domains that certificates are wanted for, or remove it")
 	}
@@ -230,7 +243,7 @@ func (c *Config) checkTransport(p *checker) {
 			}
 		}
 		for _, l := range r.Listeners {
-			if !slices.ContainsFunc(c.Listeners, func(v Listener) bool { return v.Name == l }) {
+			if !slices.ContainsFunc(c.Listeners, func(v Listener) bool { return v.Name == l }) && l != c.Sendmail.Listener {
 				p.fault(key+"listeners", "there is no listener called %q", l)
 			}
 		}

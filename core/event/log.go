@@ -119,6 +119,9 @@ func (l Log) Rejected(c *mail.Client, stage string, r *mail.Reply, from, to *mai
 	if by != "" {
 		add("plugin", by, by)
 	}
+	if c.Session != "" {
+		add("session", c.Session, c.Session)
+	}
 	l.emit(slog.LevelInfo, "smtpd", "NOQUEUE", "reject", slog.Any("", sentence{b.String(), keys}))
 }
 

@@ -65,6 +65,7 @@ func ParseFailurePolicy(s string) (FailurePolicy, error) {
 type Plugin struct {
 	Name       string
 	Generation string // identity of what answers, for the log
+	Module     string // SHA-256 of the module in hex; empty: it is none
 	Stages     StageSet
 	Listeners  []string // asked only for these; empty: for all
 	OnError    FailurePolicy
@@ -133,6 +134,9 @@ type Conversation struct {
 	members []member
 	report  func(Failure)
 	changed func(Change)
+
+	observer Observer
+	answer   *Answer // what the observer is shown; nil: there is none
 }
 
 // OnChange has f told of every change that stays.
@@ -161,6 +165,9 @@ func (k *Conversation) Ask(ctx context.Context, e *Event) Outcome {
 		if m.detached || m.detachedTx || !p.Stages.Has(e.Stage) {
 			continue
 		}
+		if k.observer != nil {
+			k.observe(p, e)
+		}
 		v, err := m.handle(ctx, p, e)
 		if err == nil {
 			err = v.check(e.Stage)
@@ -175,6 +182,9 @@ func (k *Conversation) Ask(ctx context.Context, e *Event) Outcome {
 				k.report(Failure{p.Name, p.Generation, e.Stage, p.OnError, err})
 			}
 			if e.Stage.Ignored() || p.OnError == FailContinue {
+				if k.observer != nil {
+					k.observed(Verdict{}, err, 0)
+				}
 				continue
 			}
 			o := Outcome{Verdict{Action: Defer}, p.Name, p.Generation, true, p.OnError}
@@ -189,14 +199,21 @@ func (k *Conversation) Ask(ctx context.Context, e *Event) Outcome {
 					o.Reply = mail.NewReply(554, "5.7.1", "Policy is not available")
 				}
 			}
+			if k.observer != nil {
+				k.observed(o.Verdict, err, 0)
+			}
 			return o
 		}
+		var what Edit
 		if v.Action == Continue || v.Action == Accept || e.Stage.Ignored() {
-			if what := e.keep(); what != 0 && k.changed != nil {
+			if what = e.keep(); what != 0 && k.changed != nil {
 				k.changed(Change{p.Name, p.Generation, e.Stage, what})
 			}
 		} else {
 			e.rollback()
+		}
+		if k.observer != nil {
+			k.observed(v, nil, what)
 		}
 		m.detachedTx = m.detachedTx || v.DetachTransaction
 		m.detached = m.detached || v.DetachSession

@@ -106,10 +106,12 @@ type Param struct {
 }
 
 // ParseMail reads the argument of MAIL FROM:, that is "<path> params", and
-// returns a reply of ours if it is not well-formed. allow says whether an
-// extension keyword is offered on this connection (SIZE, BODY, SMTPUTF8, RET,
-// ENVID, REQUIRETLS, AUTH, BINARYMIME); one that is not offered is refused with
-// 555 5.5.4 (RFC 5321 4.1.1.11).
+// returns a reply of ours if it is not well-formed. allow says whether a
+// parameter is offered on this connection: SIZE, BODY, SMTPUTF8, RET, ENVID,
+// REQUIRETLS, AUTH, HOLDFOR, HOLDUNTIL, MT-PRIORITY, BY, and BINARYMIME for that
+// value of BODY; one that is not offered is refused with 555 5.5.4 (RFC 5321
+// 4.1.1.11). Intervals count from now. The limits that a server announces for
+// them are the caller's to check.
 func ParseMail(arg string, allow func(keyword string) bool) (Path, MailParams, *Reply) {
 	var m MailParams
 	p, rest, err := ParsePath(arg)
@@ -123,6 +125,7 @@ func ParseMail(arg string, allow func(keyword string) bool) (Path, MailParams, *
 	if err != nil {
 		return p, m, NewReply(501, "5.5.4", "Bad parameters of MAIL: "+err.Error())
 	}
+	held := false // by HOLDFOR or HOLDUNTIL, of which there may be one (RFC 4865 4)
 	for _, q := range params {
 		if !allow(q.Keyword) {
 			return p, m, unknownParam()
@@ -141,7 +144,10 @@ func ParseMail(arg string, allow func(keyword string) bool) (Path, MailParams, *
 			case "8BITMIME":
 				m.Body = Body8BitMIME
 			case "BINARYMIME":
-				m.Body, ok = BodyBinaryMIME, allow("BINARYMIME")
+				if !allow("BINARYMIME") {
+					return p, m, unknownParam()
+				}
+				m.Body = BodyBinaryMIME
 			default:
 				ok = false
 			}
@@ -166,6 +172,16 @@ func ParseMail(arg string, allow func(keyword string) bool) (Path, MailParams, *
 			// forgets it. It must still be well-formed.
 			_, ok = DecodeXtext(q.Value)
 			ok = ok && q.HasValue
+		case "HOLDFOR", "HOLDUNTIL":
+			ok = !held
+			held = true
+			if ok {
+				m.HoldUntil, ok = parseHold(q)
+			}
+		case "MT-PRIORITY":
+			m.Priority, ok = parsePriority(q.Value)
+		case "BY":
+			m.By, ok = parseBy(q.Value)
 		default:
 			return p, m, unknownParam()
 		}
@@ -180,7 +196,7 @@ func ParseMail(arg string, allow func(keyword string) bool) (Path, MailParams, *
 }
 
 // ParseRcpt reads the argument of RCPT TO:. See [ParseMail] for allow (NOTIFY,
-// ORCPT); utf8 says whether the transaction has SMTPUTF8.
+// ORCPT, RRVS); utf8 says whether the transaction has SMTPUTF8.
 func ParseRcpt(arg string, utf8 bool, allow func(keyword string) bool) (Path, RcptParams, *Reply) {
 	var r RcptParams
 	p, rest, err := ParsePath(arg)
@@ -209,6 +225,12 @@ func ParseRcpt(arg string, utf8 bool, allow func(keyword string) bool) (Path, Rc
 				r.Orcpt, ok = decodeOrcpt(text, utf8)
 			}
 			ok = ok && isKeyword(r.OrcptType) && r.Orcpt != "" && len(q.Value) <= 500
+		case "RRVS":
+			// RFC 7293 5.1: date-time [";" ("C" / "R")]
+			since, on, has := strings.Cut(q.Value, ";")
+			r.ValidSince, ok = parseTime(since)
+			r.ValidSinceContinue = strings.EqualFold(on, "C")
+			ok = ok && (!has || r.ValidSinceContinue || strings.EqualFold(on, "R"))
 		default:
 			return p, r, unknownParam()
 		}
@@ -245,6 +267,84 @@ func parseNotify(value string) (Notify, bool) {
 		n |= one
 	}
 	return n, n&NotifyNever == 0 || n == NotifyNever // NEVER stands alone (RFC 3461 4.1)
+}
+
+// parseHold reads HOLDFOR=seconds or HOLDUNTIL=date-time (RFC 4865 5). What is
+// over already is not held, and the result is zero.
+func parseHold(q Param) (time.Time, bool) {
+	until, now := time.Time{}, time.Now()
+	ok := false
+	if q.Keyword == "HOLDFOR" {
+		var n int64
+		if n, ok = parseSeconds(q.Value); ok {
+			until = now.Add(time.Duration(n) * time.Second)
+		}
+	} else {
+		until, ok = parseTime(q.Value)
+	}
+	if !until.After(now) {
+		return time.Time{}, ok
+	}
+	return until, ok
+}
+
+// parseBy reads by-time ";" by-mode [by-trace] (RFC 2852 4). What is to be
+// returned when it is late must have time.
+func parseBy(value string) (by DeliverBy, ok bool) {
+	seconds, mode, ok := strings.Cut(strings.ToUpper(value), ";")
+	if !ok {
+		return by, false
+	}
+	digits := strings.TrimPrefix(seconds, "-")
+	if len(digits) == len(seconds) {
+		digits = strings.TrimPrefix(seconds, "+")
+	}
+	n, ok := parseSeconds(digits)
+	if strings.HasPrefix(seconds, "-") {
+		n = -n
+	}
+	mode, by.Trace = strings.CutSuffix(mode, "T")
+	by.Return = mode == "R"
+	if !ok || mode != "R" && mode != "N" || by.Return && n <= 0 {
+		return DeliverBy{}, false
+	}
+	by.Time = time.Now().Add(time.Duration(n) * time.Second)
+	return by, true
+}
+
+// parseSeconds reads one to nine digits.
+func parseSeconds(s string) (int64, bool) {
+	if s == "" || len(s) > 9 || strings.Trim(s, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil
+}
+
+// parsePriority reads -9 to 9 as RFC 6710 3 writes it: no "+", no "-0", no
+// leading zero.
+func parsePriority(s string) (int8, bool) {
+	digit, minus := strings.CutPrefix(s, "-")
+	if len(digit) != 1 || digit[0] < '0' || digit[0] > '9' || minus && digit == "0" {
+		return 0, false
+	}
+	n := int8(digit[0] - '0')
+	if minus {
+		n = -n
+	}
+	return n, true
+}
+
+// parseTime reads a date-time of RFC 3339, from 1970 to 9999.
+func parseTime(s string) (time.Time, bool) {
+	if len(s) > 40 || strings.Contains(s, ",") {
+		return time.Time{}, false
+	}
+	t, err := time.Parse(time.RFC3339Nano, strings.ToUpper(s))
+	if err != nil || t.Unix() < 0 {
+		return time.Time{}, false
+	}
+	return t.UTC(), true
 }
 
 // maxParams is more than all known extensions have together.
@@ -301,7 +401,11 @@ func isKeyword(s string) bool {
 
 // DecodeXtext decodes xtext (RFC 3461 4). Only printable ASCII and blank may
 // come out: CR and LF hidden as +0D+0A have forged queue files elsewhere.
-func DecodeXtext(s string) (string, bool) {
+func DecodeXtext(s string) (string, bool) { return decodeXtext(s, false) }
+
+// decodeXtext decodes; with eight, what the escapes stand for may have octets
+// above 127.
+func decodeXtext(s string, eight bool) (string, bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -316,7 +420,7 @@ func DecodeXtext(s string) (string, bool) {
 			}
 			c = byte(hi<<4 | lo)
 			i += 2
-			if c < ' ' || c > '~' {
+			if c < ' ' || c == 0x7f || c > 0x7f && !eight {
 				return "", false
 			}
 		case c < '!' || c > '~' || c == '=':
@@ -344,9 +448,14 @@ func EncodeXtext(s string) string {
 
 // decodeOrcpt takes xtext, and with SMTPUTF8 also plain UTF-8 (RFC 6533 3,
 // utf-8-addr-xtext and utf-8-addr-unitext without their \x{} escapes resolved).
+// With SMTPUTF8 the octets of UTF-8 may be xtext too: Postfix sends them so.
 func decodeOrcpt(s string, utf8 bool) (string, bool) {
-	if isASCII(s) || !utf8 {
+	if !utf8 {
 		return DecodeXtext(s)
+	}
+	if isASCII(s) {
+		text, ok := decodeXtext(s, true)
+		return text, ok && Printable(text) == text
 	}
 	return s, Printable(s) == s && !strings.ContainsAny(s, " \t")
 }

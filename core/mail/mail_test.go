@@ -56,6 +56,16 @@ func TestParametersAreValidatedAfterDecoding(t *testing.T) {
 	if r != nil || rc != (RcptParams{Notify: NotifySuccess | NotifyDelay, OrcptType: "rfc822", Orcpt: "x@y"}) {
 		t.Errorf("good RCPT parameters: %+v, %v", rc, r)
 	}
+	// Postfix writes UTF-8 in ORCPT as xtext.
+	for arg, utf8 := range map[string]bool{"<ü@b> ORCPT=rfc822;+C3+BC@b": true, "<ü@b> ORCPT=utf-8;ü@b": true, "<ü@b> ORCPT=utf-8;+C3@b": false,
+		"<ü@b> ORCPT=utf-8;+C2+80@b": false, "<ü@b> ORCPT=utf-8;+7F@b": false, "<ü@b> ORCPT=utf-8;+0A@b": false} {
+		if _, rc, r := ParseRcpt(arg, true, all); (r == nil) != utf8 || utf8 && rc.Orcpt != "ü@b" {
+			t.Errorf("%s: %+v, %v", arg, rc, r)
+		}
+	}
+	if _, _, r := ParseRcpt("<a@b> ORCPT=rfc822;+C3+BC@b", false, all); r == nil || r.Code != 501 {
+		t.Errorf("UTF-8 as xtext without SMTPUTF8: %v", r)
+	}
 	for arg, code := range map[string]int{
 		"<>": 501, "<a@b> NOTIFY=NEVER,DELAY": 501, "<a@b> ORCPT=rfc822;x+0D+0A": 501, "<a@b> ORCPT=x": 501, "<ü@b>": 553,
 	} {
@@ -218,13 +228,32 @@ func FuzzParsePath(f *testing.F) {
 func FuzzParseMail(f *testing.F) {
 	f.Add("<a@b> SIZE=1 BODY=7BIT ENVID=a+2Bb RET=FULL")
 	f.Add("<a@b> NOTIFY=SUCCESS ORCPT=rfc822;a@b")
-	f.Fuzz(func(t *testing.T, s string) {
-		all := func(string) bool { return true }
-		if _, m, r := ParseMail(s, all); r == nil && strings.ContainsAny(m.EnvID, "\r\n\x00") {
-			t.Fatalf("ENVID %q", m.EnvID)
+	f.Add("<a@b> HOLDFOR=3600 MT-PRIORITY=-3 BY=+120;RT BODY=BINARYMIME REQUIRETLS")
+	f.Add("<a@b> HOLDUNTIL=2030-01-01T00:00:00.5+02:00 BY=-1;N")
+	f.Add("<a@b> RRVS=2014-04-03T23:01:00Z;C")
+	year := func(t *testing.T, what string, at time.Time) {
+		if !at.IsZero() && (at.Unix() < 0 || at.Year() > 10_000) {
+			t.Fatalf("%s %v", what, at)
 		}
-		if _, c, r := ParseRcpt(s, true, all); r == nil && strings.ContainsAny(c.Orcpt+c.OrcptType, "\r\n\x00 ") && strings.ContainsAny(c.Orcpt, "\r\n\x00") {
-			t.Fatalf("ORCPT %q", c.Orcpt)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if _, m, r := ParseMail(s, anyParam); r == nil {
+			if strings.ContainsAny(m.EnvID, "\r\n\x00") {
+				t.Fatalf("ENVID %q", m.EnvID)
+			}
+			if m.Priority < -9 || m.Priority > 9 || m.By.Return && !m.By.Time.After(time.Now().Add(-time.Minute)) || m.By.Time.IsZero() && m.By != (DeliverBy{}) {
+				t.Fatalf("%+v", m)
+			}
+			year(t, "HOLDUNTIL", m.HoldUntil)
+		}
+		if _, c, r := ParseRcpt(s, true, anyParam); r == nil {
+			if strings.ContainsAny(c.OrcptType, "\r\n\x00 ") || strings.ContainsAny(c.Orcpt, "\r\n\x00") {
+				t.Fatalf("ORCPT %q", c.Orcpt)
+			}
+			if c.ValidSinceContinue && c.ValidSince.IsZero() {
+				t.Fatalf("RRVS %+v", c)
+			}
+			year(t, "RRVS", c.ValidSince)
 		}
 	})
 }

@@ -41,8 +41,8 @@ type task struct {
 	hold    string         // why the item shall be held; empty: it shall not
 	pinned  *mail.NextHop  // set by a plugin at the result stage
 	history []mail.Attempt // to be added
+	lastHop string         // of the last attempt, or that was suspended; empty: none yet
 	first   time.Time      // when the attempt began whose result waits longest to be settled; zero: none
-	lastHop string         // of the last attempt, or what it would have been
 	corrupt atomic.Bool    // the body turned out to be damaged
 }
 
@@ -367,6 +367,7 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 		return &watchedBody{Body: b, note: t.noteCorrupt}, nil
 	}}
 	began := time.Now()
+	t.lastHop = hops[0].String()
 	m.mu.Lock()
 	t.e.unsent = false
 	m.mu.Unlock()
@@ -406,7 +407,7 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 		return
 	}
 	if t.k.Wants(hook.Result) {
-		t.askResult(ctx, g, hops, results)
+		t.askResult(ctx, g, hops, source, results)
 	}
 }
 
@@ -422,7 +423,7 @@ func worst(results []mail.Result) mail.Result {
 
 // askResult lets plugins reclassify what was not delivered and change what
 // comes next.
-func (t *task) askResult(ctx context.Context, g route.Group, hops []mail.NextHop, results []mail.Result) {
+func (t *task) askResult(ctx context.Context, g route.Group, hops []mail.NextHop, source string, results []mail.Result) {
 	ev := t.event(hook.Result, g.Recipients, hops)
 	ev.Delivery.Results = slices.Clone(results)
 	ev.Delivery.Last = worst(results)
@@ -431,6 +432,9 @@ func (t *task) askResult(ctx context.Context, g route.Group, hops []mail.NextHop
 	d := ev.Delivery
 	if len(d.NextHops) > 0 && d.NextHops[0] != hops[0] {
 		t.pinned = &d.NextHops[0]
+		if source != "" && t.pinned.Source == source {
+			t.pinned.Source = "" // it was chosen for this attempt
+		}
 		t.m.log.Info("next hop of later attempts chosen by a plugin", "id", t.item.ID.String(), "nexthop", t.pinned.String())
 	}
 	if !d.Suspend.IsZero() {

@@ -23,8 +23,11 @@ const (
 	slowly = 5 * time.Second
 	// maxParked is the share of Options.MaxRefs that may wait for one next hop
 	// when memory is getting short, so that a few slow ones leave room for
-	// everybody else; a sender may have twice that.
+	// everybody else; of one sender a half may wait.
 	maxParked = 16
+	// maxPace is the time from one item of a sender to the next that is reckoned
+	// with at the most: not all its next hops are slow.
+	maxPace = 20 * time.Millisecond
 	// steady is how many items of a domain must have been routed alike by
 	// plugins before the next is expected to go there too.
 	steady = 16
@@ -233,13 +236,11 @@ func (m *Manager) share(h *hop) int {
 	n := m.opts.Attempts
 	switch {
 	case h.pace.count == 0 && h.active == 0, h.proven && h.failures == 0: // unknown, or slow
-		n = n * 3 / 4
+		n = n * 3
 	case h.active == 0:
-		n /= 2
-	default:
-		n /= 4
+		n *= 2
 	}
-	return max(n, 1)
+	return (n + 3) / 4
 }
 
 // grade notes whether a next hop works. mu is held.
@@ -359,8 +360,8 @@ func (m *Manager) shelve(e *entry, h *hop, who string, now time.Time) (admission
 		switch {
 		case !h.free && h.waiting >= max(m.opts.MaxRefs/maxParked, 1):
 			return crowded, h.pace.later(now, h.waiting, max(h.pace.pace(now, h.active), h.meter.gap))
-		case s.parked >= max(m.opts.MaxRefs*2/maxParked, 1):
-			return crowded, s.pace.later(now, s.parked, s.pace.pace(now, 0))
+		case s.parked >= max(m.opts.MaxRefs/2, 1) && len(m.known) >= m.opts.MaxRefs*3/4:
+			return crowded, s.pace.later(now, s.parked, min(s.pace.pace(now, 0), maxPace))
 		}
 	}
 	e.state = parked

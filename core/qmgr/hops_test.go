@@ -23,11 +23,12 @@ func TestSuspensionsTakeLimitedMemory(t *testing.T) {
 		if n := len(m.hops); n > maxIdleHops {
 			t.Errorf("%d next hops are remembered", n)
 		}
-		if m.paused(key(2*maxIdleHops - 1)).IsZero() {
+		last := m.hopAt(key(2*maxIdleHops - 1))
+		if !last.suspended(time.Now()) {
 			t.Error("the last one is not suspended")
 		}
 		m.suspend(key(2*maxIdleHops-1), time.Now().Add(-time.Second))
-		if !m.paused(key(2*maxIdleHops - 1)).IsZero() {
+		if last.suspended(time.Now()) {
 			t.Error("it is still suspended")
 		}
 	})

@@ -50,12 +50,16 @@ func (m *Manager) Release(ctx context.Context, ref queue.Ref) error {
 }
 
 // Retry attempts an item as soon as there is a slot, whatever its due time and
-// also if its next hop is suspended. It does not wait for the attempt. ErrHeld.
+// also if its next hop is suspended. It does not wait for the attempt, but for
+// room in memory. ErrHeld.
 func (m *Manager) Retry(ctx context.Context, ref queue.Ref) error {
 	return m.one(ctx, ref, func(ref queue.Ref) error {
 		it, err := m.opts.Store.Item(ctx, ref)
 		if err == nil && it.Held {
 			err = ErrHeld
+		}
+		if err == nil {
+			err = m.waitRoom(ctx, m.opts.MaxRefs)
 		}
 		if err == nil {
 			m.hasten(ref, true)
@@ -176,7 +180,7 @@ func (m *Manager) Flush(ctx context.Context) (n int, err error) {
 		if bad != nil {
 			return true
 		}
-		if stop = m.waitRoom(ctx); stop != nil {
+		if stop = m.waitRoom(ctx, m.opts.MaxRefs/2); stop != nil {
 			return false
 		}
 		m.hasten(it.Ref, false)
@@ -187,11 +191,11 @@ func (m *Manager) Flush(ctx context.Context) (n int, err error) {
 	return n, errors.Join(err, stop)
 }
 
-// waitRoom waits until there is room in memory.
-func (m *Manager) waitRoom(ctx context.Context) error {
+// waitRoom waits until fewer than most items are in memory.
+func (m *Manager) waitRoom(ctx context.Context, most int) error {
 	for {
 		m.mu.Lock()
-		if m.stopping || len(m.known) < max(m.opts.MaxRefs/2, 1) {
+		if m.stopping || len(m.known) < max(most, 1) {
 			m.mu.Unlock()
 			return ctx.Err()
 		}
@@ -302,7 +306,11 @@ func (m *Manager) giveBack(e *entry, again bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.drop(e)
-	if again {
+	switch {
+	case !again:
+	case len(m.known) >= m.opts.MaxRefs:
+		m.rescanAt(time.Now()) // as many as an operator moves at once: they are found on the disk
+	default:
 		m.add(&entry{ref: e.ref}, &m.handed)
 	}
 }

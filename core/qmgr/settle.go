@@ -105,12 +105,12 @@ func (t *task) record(last bool) (queue.Item, error) {
 	if over := len(item.History) - queue.MaxHistory; over > 0 {
 		item.History = item.History[over:]
 	}
+	if t.lastHop != "" {
+		item.LastHop = t.lastHop
+	}
 	if last {
 		item.Attempts++
 		item.Reason = mail.Printable(reason)
-		if t.lastHop != "" {
-			item.LastHop = t.lastHop
-		}
 		if t.pinned != nil {
 			item.Pinned = t.pinned
 		}

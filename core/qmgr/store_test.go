@@ -241,7 +241,7 @@ func (s *memory) List(_ context.Context, f queue.Filter, yield func(queue.Item, 
 	s.mu.Lock()
 	var all []queue.Item
 	for _, it := range s.items {
-		if (f.ID == 0 || it.ID == f.ID) && (f.Held == nil || it.Held == *f.Held) && (f.Domain == "" || f.Domain == it.Domain) {
+		if f.Match(it) && (f.After == queue.Ref{} || before(queue.Mark{Ref: f.After}, queue.Mark{Ref: it.Ref})) {
 			all = append(all, copyItem(it))
 		}
 	}

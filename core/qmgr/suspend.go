@@ -127,7 +127,7 @@ func (m *Manager) ResumeHop(ctx context.Context, key mail.NextHop) (n int, err e
 			return len(page) < scanPage
 		})
 		for _, ref := range page {
-			if stop = m.waitRoom(ctx); stop != nil {
+			if stop = m.waitRoom(ctx, m.opts.MaxRefs/2); stop != nil {
 				break
 			}
 			m.hasten(ref, false)

@@ -1,13 +1,10 @@
 package smtpd
 
 import (
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
-	"github.com/wasmta/wasmta/core/smtpd/sasl"
 )
 
 // All that the engine ever hears.
@@ -65,6 +62,11 @@ func (s *session) command(text string) (line string) {
 	case "AUTH":
 		s.authCommand(arg)
 		return ""
+	case "XCLIENT":
+		if len(s.opts.XClientNetworks) > 0 {
+			s.xclientCommand(arg)
+			return ""
+		}
 	case "QUIT":
 		if arg != "" {
 			s.bad(badArgument())
@@ -121,7 +123,14 @@ func (s *session) hello(verb, name string) string {
 	s.budget -= costIdle
 	s.abort(verb) // RFC 5321 4.1.4: as if by RSET
 	s.greeted, s.offered, s.mechs = false, 0, nil
-	s.client.Helo, s.client.ESMTP = name, verb != "HELO"
+	extended := verb != "HELO"
+	s.client.Helo, s.client.ESMTP = name, extended
+	if s.spoken.helo != "" { // what the client said to the proxy, rather than the proxy to us
+		s.client.Helo, name = s.spoken.helo, s.spoken.helo
+	}
+	if s.spoken.proto != "" {
+		s.client.ESMTP = s.spoken.proto == "ESMTP"
+	}
 	list := s.extensions()
 	s.facts.Extensions = list
 	o := s.ask(&hook.Event{Stage: hook.Ehlo, Verb: verb, Arg: name})
@@ -140,9 +149,11 @@ func (s *session) hello(verb, name string) string {
 		return s.silent(engineRset)
 	}
 	s.greeted = true
+	s.trace.Helo(verb, name)
 	s.code, s.times = 250, 1
 	s.reply = "250 " + s.opts.Hostname + "\r\n"
-	if s.client.ESMTP {
+	if extended {
+		s.facts.Extensions = dependent(s.facts.Extensions)
 		s.offered = offered(list, s.facts.Extensions)
 		s.mechs = mechanisms(s.facts.Extensions)
 		s.reply = helloReply(s.opts.Hostname, s.facts.Extensions)
@@ -159,113 +170,6 @@ func (s *session) hello(verb, name string) string {
 func (s *session) silent(line string) string {
 	s.reply, s.code, s.times = "", 250, 0
 	return line
-}
-
-// extensions are what EHLO offers on this connection.
-func (s *session) extensions() []string {
-	list := []string{"PIPELINING", "SIZE " + strconv.FormatInt(s.opts.MaxSize, 10), "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "CHUNKING", "DSN"}
-	if s.opts.TLS != nil && s.client.TLS == nil {
-		list = append(list, "STARTTLS")
-	}
-	if s.wantsAuth() && s.safeForAuth() {
-		list = append(list, "AUTH "+strings.Join(sasl.Names(), " "))
-	}
-	return list
-}
-
-func keyword(extension string) string {
-	k, _, _ := strings.Cut(extension, " ")
-	return strings.ToUpper(k)
-}
-
-// extension is one of those that change what we take.
-type extension uint8
-
-const (
-	extSize extension = 1 << iota
-	ext8BitMIME
-	extSMTPUTF8
-	extChunking
-	extDSN
-	extStartTLS
-	extAuth
-)
-
-// offered are the extensions of ours that plugins left in the list. What they
-// added has no effect here.
-func offered(ours, list []string) (set extension) {
-	for _, l := range list {
-		k := keyword(l)
-		if !slices.ContainsFunc(ours, func(e string) bool { return keyword(e) == k }) {
-			continue
-		}
-		switch k {
-		case "SIZE":
-			set |= extSize
-		case "8BITMIME":
-			set |= ext8BitMIME
-		case "SMTPUTF8":
-			set |= extSMTPUTF8
-		case "CHUNKING":
-			set |= extChunking
-		case "DSN":
-			set |= extDSN
-		case "STARTTLS":
-			set |= extStartTLS
-		case "AUTH":
-			set |= extAuth
-		}
-	}
-	return set
-}
-
-// Limits of the EHLO list that plugins may extend.
-const (
-	maxExtensions    = 64
-	maxExtensionLine = 400
-)
-
-func helloReply(hostname string, list []string) string {
-	lines := []string{hostname}
-	for _, e := range list[:min(len(list), maxExtensions)] {
-		if e = mail.Printable(e); e != "" && len(e) <= maxExtensionLine {
-			lines = append(lines, e)
-		}
-	}
-	var b strings.Builder
-	for i, line := range lines {
-		b.WriteString("250")
-		if i == len(lines)-1 {
-			b.WriteByte(' ')
-		} else {
-			b.WriteByte('-')
-		}
-		b.WriteString(line)
-		b.WriteString("\r\n")
-	}
-	return b.String()
-}
-
-func (s *session) offers(e extension) bool { return s.offered&e != 0 }
-
-// parameter tells whether a parameter of MAIL or RCPT belongs to an extension
-// that was offered.
-func (s *session) parameter(keyword string) bool {
-	switch keyword {
-	case "SIZE":
-		return s.offers(extSize)
-	case "SMTPUTF8":
-		return s.offers(extSMTPUTF8)
-	case "BODY":
-		return s.offers(ext8BitMIME)
-	case "AUTH":
-		// Whoever relays for its own users says by it who they are (RFC 4954 5).
-		// We vouch for nobody, so what it says is read over.
-		return s.offers(extAuth)
-	case "RET", "ENVID", "NOTIFY", "ORCPT":
-		return s.offers(extDSN)
-	}
-	return false
 }
 
 // cutFold removes prefix without regard to case, and blanks behind it, which
@@ -301,16 +205,15 @@ func (s *session) mailCommand(arg string) string {
 		return ""
 	}
 	path, params, r := mail.ParseMail(rest, s.parameter)
-	if r == nil && params.Size > s.opts.MaxSize {
-		r = mail.ReplyTooBig()
-		s.charge(r, costRcpt)
-		s.refused("MAIL", r, nil, "")
-		s.answer(r)
-		return ""
-	}
 	if r != nil {
 		s.refused("MAIL", r, nil, "")
 		s.bad(r)
+		return ""
+	}
+	if r := s.checkParams(&params); r != nil {
+		s.charge(r, costRcpt)
+		s.refused("MAIL", r, nil, "")
+		s.answer(r)
 		return ""
 	}
 	s.path, s.mailp = path, params
@@ -367,6 +270,8 @@ func (s *session) startTLSCommand(arg string) string {
 		s.bad(outOfOrder("TLS is on already"))
 	case s.opts.TLS == nil:
 		s.bad(mail.NewReply(502, "5.5.1", "TLS is not offered here"))
+	case s.spoken.given:
+		s.bad(outOfOrder("STARTTLS comes before XCLIENT"))
 	case !s.greeted:
 		s.bad(outOfOrder("Say EHLO first"))
 	case !s.offers(extStartTLS):

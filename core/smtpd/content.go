@@ -29,6 +29,7 @@ type content struct {
 	detach  bool // an empty line must stand between our field and the body
 	lines   gate.Lines
 	normal  bool        // bad line ends are corrected, not refused
+	binary  bool        // the body need not have lines (RFC 3030)
 	bodies  []*newBody  // that plugins began to put in place of this one
 	refusal *mail.Reply // decided; what still comes is thrown away
 	by      string      // the plugin that refused
@@ -38,6 +39,9 @@ type content struct {
 func (s *session) newContent() (*content, error) {
 	c := &content{s: s, limit: s.tx.SizeLimit}
 	c.normal = s.opts.BareLF == BareLFNormalize || s.opts.BareLF == BareLFDefault && (s.opts.Role != MX || s.trusted())
+	if c.binary = s.tx.Envelope.Body == mail.BodyBinaryMIME; c.binary {
+		c.normal = false
+	}
 	s.tx.Envelope.Client = s.client
 	s.tx.Envelope.Client.Arrived = time.Now()
 	if s.tx.discard != "" {
@@ -130,9 +134,11 @@ func (c *content) add(p []byte) {
 	if c.refusal != nil {
 		return
 	}
-	if c.normal {
+	switch {
+	case c.binary: // the header section is checked when it is there
+	case c.normal:
 		p = c.lines.Normalize(p)
-	} else {
+	default:
 		c.lines.Check(p)
 	}
 	c.checkLines()
@@ -209,6 +215,13 @@ func (c *content) headerDone(header, rest []byte) {
 		c.refuse(headerTooBig(), "")
 		return
 	}
+	if c.binary {
+		c.lines.Check(header)
+		c.lines.End()
+		if c.checkLines(); c.refusal != nil {
+			return
+		}
+	}
 	h, err := mail.ParseHeader(header)
 	if err != nil {
 		c.refuse(c.s.replyFor(err, "parse a header section"), "")
@@ -259,6 +272,7 @@ func (s *session) settle(c *content) *mail.Reply {
 	accepted := mail.NewReply(250, "2.0.0", "Ok")
 	if c.draft == nil {
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, tx.discard)
+		s.trace.Discarded(nil, tx.discard)
 		return accepted
 	}
 	c.seen.Body, c.seen.BodySize, c.seen.NewSpool = c.draft, c.draft.Size(), c.spool
@@ -271,6 +285,7 @@ func (s *session) settle(c *content) *mail.Reply {
 	case hook.Discard:
 		c.abort()
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, by)
+		s.trace.Discarded(nil, by)
 		return positive(o, accepted)
 	}
 	s.note(o)
@@ -278,6 +293,7 @@ func (s *session) settle(c *content) *mail.Reply {
 	if len(tx.Envelope.Recipients) == 0 {
 		c.abort()
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, nil, by)
+		s.trace.Discarded(nil, by)
 		return positive(o, accepted)
 	}
 	was := c.draft.ID()
@@ -290,6 +306,7 @@ func (s *session) settle(c *content) *mail.Reply {
 		all = append(all, '\r', '\n')
 	}
 	size := int64(len(all)) + c.draft.Size()
+	began := time.Now()
 	if err := c.draft.Commit(s.server.ctx, tx.Envelope, all, tx.hold); err != nil {
 		return s.replyFor(err, "commit a message")
 	}
@@ -300,6 +317,7 @@ func (s *session) settle(c *content) *mail.Reply {
 	if id == was {
 		was = 0
 	}
+	s.trace.Accepted(id, size, len(tx.Envelope.Recipients), time.Since(began), tx.hold)
 	s.log.Received(id, was, changedBy(tx.changes), &tx.Envelope.Client)
 	s.log.Queued(id, tx.Envelope.ReversePath, size, len(tx.Envelope.Recipients), c.seen.Header.Get("Message-ID"), tx.hold != "")
 	if o.Action == hook.Hold {

@@ -23,13 +23,14 @@ import (
 //	S: text         the server sends a line that begins with text
 //	S~ regexp       the server sends a line that matches
 //	S! text         and the next line does not contain text
+//	S* regexp       the server sends a reply, whose lines, joined by blanks, match
 //	X               the server closes
 //	= 2             so many messages were committed in the end
 //
 // Each is played five times over fresh connections: line by line; octet by
 // octet; after the banner, in one write; and the first and last over TLS.
 type step struct {
-	kind byte // C, S, ~, !, X
+	kind byte // C, S, ~, !, *, X
 	text string
 	at   string // file:line
 }
@@ -70,6 +71,8 @@ func readDialogue(t *testing.T, name string) dialogue {
 			d.steps = append(d.steps, step{'~', rest, at})
 		case "S!":
 			d.steps = append(d.steps, step{'!', rest, at})
+		case "S*":
+			d.steps = append(d.steps, step{'*', rest, at})
 		case "X":
 			d.steps = append(d.steps, step{'X', "", at})
 		case "=":
@@ -174,6 +177,12 @@ func (d dialogue) play(t *testing.T, mode string, server, trust *tls.Config) {
 			ok = regexp.MustCompile(s.text).MatchString(line)
 		case '!':
 			ok = line != closed && !strings.Contains(line, s.text)
+		case '*':
+			for last := line; len(last) > 3 && last[3] == '-'; {
+				last = c.line()
+				line += " " + last
+			}
+			ok = regexp.MustCompile(s.text).MatchString(line)
 		case 'X':
 			ok = line == closed
 		}

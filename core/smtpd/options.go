@@ -13,6 +13,7 @@ import (
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/smtpd/gate"
+	"github.com/wasmta/wasmta/core/trace"
 )
 
 // Intake takes messages that the server accepts.
@@ -107,6 +108,11 @@ type Options struct {
 	// From anywhere else such a header is a bad command.
 	ProxyNetworks []netip.Prefix
 
+	// XClientNetworks may say XCLIENT, and are believed what they say of their
+	// clients. Where a proxy speaks for the client, it is the client's address
+	// that counts. Until then they are not held to MaxSessionsPerAddress.
+	XClientNetworks []netip.Prefix
+
 	// AuthWithoutTLS offers AUTH also in clear text, where whoever listens
 	// reads the password: for a listener that only this machine reaches.
 	AuthWithoutTLS bool
@@ -139,6 +145,10 @@ type Options struct {
 	Timeouts              Timeouts
 	BareLF                BareLF
 
+	// MaxHold is how long a client that we know may have a message held
+	// (FUTURERELEASE, RFC 4865), to the second; 0: it may not.
+	MaxHold time.Duration
+
 	// EarlyTalkerDelay is how long an MX listener waits, before its banner,
 	// for a client that talks too soon; such a client gets 554 5.5.1. With 0
 	// it only looks at what has arrived by then; negative: it does not look.
@@ -148,6 +158,7 @@ type Options struct {
 	Source hook.Source
 	Intake Intake
 	Log    event.Log
+	Trace  *trace.Store // nil: none is kept
 	// PTR returns the forward-confirmed name of an address, or nothing. nil:
 	// names are not looked up.
 	PTR func(ctx context.Context, addr netip.Addr) string
@@ -172,6 +183,8 @@ func (o *Options) complete() error {
 		return errors.New("there is no intake")
 	case o.ImplicitTLS && o.TLS == nil:
 		return errors.New("implicit TLS needs a TLS configuration")
+	case o.MaxHold < 0 || o.MaxHold >= 1e9*time.Second:
+		return errors.New("the longest hold is negative, or too long to announce")
 	case o.MaxSize < 0 || o.MaxRecipients < 0 || o.MinRate < 0 || o.ErrorBudget < 0 || o.AuthFailures < 0:
 		return errors.New("a limit is negative")
 	case o.MaxSize > 1<<40:

@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"crypto/tls"
+	"strconv"
 	"strings"
 
 	"github.com/wasmta/wasmta/core/mail"
@@ -41,14 +42,18 @@ func received(hostname string, lmtp bool, id mail.ID, env *mail.Envelope, room i
 		add("\t(using ", strings.ReplaceAll(tls.VersionName(c.TLS.Version), " ", "v"), " with cipher ", c.TLS.Cipher, ")\r\n")
 	}
 	add("\tby ", hostname, " (wasmta) with ", c.Protocol(env.SMTPUTF8, lmtp), " id ", id.String())
+	priority := ""
+	if env.Priority != 0 {
+		priority = " PRIORITY " + strconv.Itoa(int(env.Priority)) // RFC 6710
+	}
 	if to, ok := forClause(env); ok {
 		gap = " "
-		if len(to) > 40 {
+		if len(to)+len(priority) > 40 {
 			gap = "\r\n\t"
 		}
-		add("\r\n\tfor <", to, ">;", gap)
+		add("\r\n\tfor <", to, ">", priority, ";", gap)
 	} else {
-		add(";\r\n\t")
+		add(priority, ";\r\n\t")
 	}
 	b = c.Arrived.AppendFormat(b, "Mon, 02 Jan 2006 15:04:05 -0700")
 	return append(b, '\r', '\n')

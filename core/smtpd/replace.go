@@ -17,6 +17,7 @@ type newBody struct {
 	limit    int64 // octets
 	lines    gate.Lines
 	last     [2]byte // octets written
+	binary   bool    // it need not have lines, as the message's
 	eightBit bool
 	over     bool // aborted, or the message's
 }
@@ -39,14 +40,16 @@ func (c *content) spool() (hook.Spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &newBody{draft: d, limit: c.limit - int64(c.seen.Header.Size())}
+	b := &newBody{draft: d, limit: c.limit - int64(c.seen.Header.Size()), binary: c.binary}
 	c.bodies = append(c.bodies, b)
 	return b, nil
 }
 
 func (b *newBody) Write(p []byte) (int, error) {
 	lines := b.lines
-	lines.Check(p)
+	if !b.binary {
+		lines.Check(p)
+	}
 	if lines.Found != 0 {
 		return 0, hook.ErrContent
 	}
@@ -80,7 +83,7 @@ func (b *newBody) Close() error {
 	if b.lines.End(); b.lines.Found != 0 {
 		return hook.ErrContent
 	}
-	if b.draft.Size() > 0 && b.last != [2]byte{'\r', '\n'} {
+	if !b.binary && b.draft.Size() > 0 && b.last != [2]byte{'\r', '\n'} {
 		_, err := b.draft.Write([]byte("\r\n"))
 		return err
 	}

@@ -210,11 +210,17 @@ func (s *Server) connections(a netip.Addr) int {
 // remove takes a session out; a is invalid if its address was not counted.
 func (s *Server) remove(c *session, a netip.Addr) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.sessions, c)
+	s.mu.Unlock()
+	s.removeAddress(a)
+}
+
+func (s *Server) removeAddress(a netip.Addr) {
 	if !a.IsValid() {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	a = addressKey(a)
 	if s.byAddress[a]--; s.byAddress[a] <= 0 {
 		delete(s.byAddress, a)

@@ -23,6 +23,7 @@ import (
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/smtpd/gate"
+	"github.com/wasmta/wasmta/core/trace"
 )
 
 // Why a session ends; close hooks and the log are told.
@@ -55,6 +56,7 @@ type session struct {
 	server *Server
 	opts   *Options
 	log    event.Log
+	trace  *trace.Record
 	wire   *gate.Wire
 	conn   *gate.Conn
 
@@ -65,6 +67,11 @@ type session struct {
 	release func()
 	unnamed bool       // a proxy did not say who the client is
 	counted netip.Addr // under which address the session is counted; invalid: not
+
+	mayXClient bool           // the connection is from XClientNetworks
+	peer       netip.AddrPort // who connected, whoever it speaks for
+	spoken     spoken         // what it said by XCLIENT
+	atConnect  mail.Attrs     // session attributes that plugins set before the client said anything
 
 	opened   bool
 	began    bool      // the log was told
@@ -99,6 +106,7 @@ func (s *Server) newSession(raw net.Conn) *session {
 	c.wire = gate.NewWire(raw, s.opts.limits())
 	c.conn = gate.NewConn(c, raw.LocalAddr(), raw.RemoteAddr())
 	c.client.Session = newSessionID()
+	c.trace = s.opts.Trace.Session(c.client.Session)
 	c.client.Listener = s.opts.Listener
 	c.client.Remote, c.client.Local = addrPort(raw.RemoteAddr()), addrPort(raw.LocalAddr())
 	return c
@@ -190,6 +198,9 @@ func (s *session) readError(text string, err error) {
 
 // answer sends a reply of ours, in the order of the commands.
 func (s *session) answer(r *mail.Reply) {
+	if r.Code >= 400 {
+		s.trace.Reply("", r, nil, nil, "")
+	}
 	text := r.Lines()
 	s.wire.Send(text)
 	s.closeOn421(text)
@@ -252,6 +263,7 @@ func (s *session) refused(stage string, r *mail.Reply, to *mail.Path, by string)
 	if s.tx != nil {
 		from = &s.tx.Envelope.ReversePath
 	}
+	s.trace.Reply(stage, r, from, to, by)
 	s.log.Rejected(&s.client, stage, r, from, to, by, s.client.Protocol(false, s.opts.Role == LMTP))
 }
 
@@ -312,39 +324,66 @@ func (s *session) pluginFailed(f hook.Failure) {
 func (s *session) open() {
 	full := s.ended == endCrowd
 	s.ended = ""
-	ctx := s.server.ctx
 	if !full && contains(s.opts.ProxyNetworks, s.client.Remote.Addr()) && !s.openProxy() {
 		return
 	}
 	if !full {
-		s.counted = s.client.Remote.Addr()
-		full = s.server.addAddress(s.counted) && !s.trusted()
+		s.peer, s.counted = s.client.Remote, s.client.Remote.Addr()
+		s.mayXClient = !s.unnamed && contains(s.opts.XClientNetworks, s.counted)
+		full = s.server.addAddress(s.counted) && !s.trusted() && !s.mayXClient
 	}
 	if full {
+		s.trace.Connect(&s.client, s.proxy())
 		// No handshake for it: under TLS from the first octet it is closed.
-		r := mail.NewReply(421, "4.7.0", "Too many connections, try again later")
-		s.refused("CONNECT", r, nil, "")
-		if s.opts.ImplicitTLS {
-			s.ended = endCrowd
-			return
-		}
-		s.hangUp(endCrowd, r)
-		s.linger = false
+		s.crowd(s.opts.ImplicitTLS)
 		return
 	}
 	if s.opts.ImplicitTLS && !s.startTLS() {
 		return
 	}
-	if s.opts.PTR != nil {
-		lookup, cancel := context.WithTimeout(ctx, s.opts.Timeouts.Lookup)
-		name := s.opts.PTR(lookup, s.client.Remote.Addr())
-		cancel()
-		if _, err := mail.ParseDomain(name); err == nil {
-			s.client.PTR = name
-		}
+	s.findName()
+	if !s.introduce() {
+		return
 	}
+	if d := s.opts.EarlyTalkerDelay; s.opts.Role == MX && !s.opts.ImplicitTLS && d >= 0 && !s.trusted() && s.wire.Await(d) {
+		r := mail.NewReply(554, "5.5.1", "Client talks before it is greeted")
+		s.refused("CONNECT", r, nil, "")
+		s.hangUp(endEarly, r)
+		return
+	}
+	s.answer(&mail.Reply{Code: 220, Text: s.facts.Banner})
+}
+
+// crowd turns away a client that has too many sessions.
+func (s *session) crowd(silent bool) {
+	r := mail.NewReply(421, "4.7.0", "Too many connections, try again later")
+	s.refused("CONNECT", r, nil, "")
+	if silent {
+		s.ended = endCrowd
+		return
+	}
+	s.hangUp(endCrowd, r)
+	s.linger = false
+}
+
+// findName looks up the name of the client's address.
+func (s *session) findName() {
+	if s.opts.PTR == nil {
+		return
+	}
+	lookup, cancel := context.WithTimeout(s.server.ctx, s.opts.Timeouts.Lookup)
+	defer cancel()
+	name := s.opts.PTR(lookup, s.client.Remote.Addr())
+	if _, err := mail.ParseDomain(name); err == nil {
+		s.client.PTR = name
+	}
+}
+
+// introduce tells log and plugins of the client, and whether they take it.
+func (s *session) introduce() bool {
 	s.began = true
 	s.log.Connected(&s.client)
+	s.trace.Connect(&s.client, s.proxy())
 	s.pin()
 	s.facts.Client = &s.client
 	s.facts.Connections = func() int { return s.server.connections(s.counted) }
@@ -355,21 +394,21 @@ func (s *session) open() {
 	o := s.ask(&hook.Event{Stage: hook.Connect})
 	if o.Action != hook.Continue && o.Action != hook.Accept {
 		s.drop("CONNECT", o, hook.Connect)
-		return
+		return false
 	}
 	if o.Action == hook.Accept && o.Reply != nil && o.Reply.Code == 220 {
 		s.facts.Banner = o.Reply.Text
 	}
-	if s.client.TLS != nil && !s.askTLS() {
-		return
+	s.atConnect = s.facts.Attrs
+	return s.client.TLS == nil || s.askTLS()
+}
+
+// proxy is the address of the proxy that spoke for the client; empty: none did.
+func (s *session) proxy() string {
+	if !s.facts.Proxy.IsValid() {
+		return ""
 	}
-	if d := s.opts.EarlyTalkerDelay; s.opts.Role == MX && !s.opts.ImplicitTLS && d >= 0 && !s.trusted() && s.wire.Await(d) {
-		r := mail.NewReply(554, "5.5.1", "Client talks before it is greeted")
-		s.refused("CONNECT", r, nil, "")
-		s.hangUp(endEarly, r)
-		return
-	}
-	s.answer(&mail.Reply{Code: 220, Text: s.facts.Banner})
+	return s.facts.Proxy.String()
 }
 
 // openProxy reads the PROXY header of a proxy that we trust.
@@ -410,6 +449,10 @@ func (s *session) startTLS() bool {
 	}
 	if err != nil {
 		s.server.log.Info("TLS handshake failed", "client", event.ClientName(&s.client), "error", err.Error())
+		if !s.began {
+			s.trace.Connect(&s.client, s.proxy())
+		}
+		s.trace.TLS(nil, err)
 		s.ended = endTLS
 		return false
 	}
@@ -421,9 +464,13 @@ func (s *session) startTLS() bool {
 		sum := sha256.Sum256(state.PeerCertificates[0].Raw)
 		s.client.TLS.Fingerprint = hex.EncodeToString(sum[:])
 	}
+	s.trace.TLS(s.client.TLS, nil)
 	s.greeted, s.offered, s.mechs = false, 0, nil
 	s.client.Helo, s.client.ESMTP = "", false
 	s.client.Auth, s.client.AuthMech, s.client.AuthUser = "", "", ""
+	// What plugins have noted since the banner, they have from what somebody said
+	// in clear text, who need not be the client (RFC 3207 4.2).
+	s.facts.Attrs, s.secrets = s.atConnect, false
 	return true
 }
 
@@ -474,6 +521,7 @@ func (s *session) End() {
 	_ = s.wire.Flush() // a client need not wait for our housekeeping
 	s.abort(s.ended)
 	s.ask(&hook.Event{Stage: hook.Close, Reason: s.ended})
+	s.trace.Close(s.ended)
 	if s.began {
 		s.log.Disconnected(&s.client, s.ended, s.messages)
 	}

@@ -27,6 +27,7 @@ type transaction struct {
 
 func (s *session) begin(from mail.Path, p mail.MailParams) {
 	s.sequence++
+	s.trace.Begin()
 	if s.chain != nil {
 		s.renew()
 		s.chain.EndTransaction() // who detached outside of one is asked again
@@ -41,6 +42,9 @@ func (s *session) begin(from mail.Path, p mail.MailParams) {
 func (s *session) pin() {
 	s.pinned, s.release = s.opts.Source.Acquire()
 	s.chain = s.pinned.Open(s.opts.Listener, s.pluginFailed)
+	if s.trace != nil {
+		s.chain.Observe(s.trace)
+	}
 	s.chain.OnChange(func(c hook.Change) {
 		if s.tx != nil {
 			s.tx.changes = append(s.tx.changes, c)
@@ -68,11 +72,13 @@ func (s *session) abort(reason string) {
 		s.tx.content.abort()
 	}
 	s.ask(&hook.Event{Stage: hook.Reset, Reason: reason})
+	s.trace.End(reason)
 	s.finish()
 }
 
 func (s *session) finish() {
 	s.tx = nil
+	s.trace.End("")
 	if s.chain != nil {
 		s.chain.EndTransaction()
 	}
@@ -80,6 +86,10 @@ func (s *session) finish() {
 
 // mail decides about a reverse-path.
 func (s *session) mail(from mail.Path, p mail.MailParams) *mail.Reply {
+	accepted := mail.NewReply(250, "2.1.0", "Ok")
+	if s.lowerPriority(&p) {
+		accepted = mail.NewReply(250, "2.3.6", "0 is the new priority of the message")
+	}
 	s.begin(from, p)
 	o := s.ask(&hook.Event{Stage: hook.Mail})
 	switch o.Action {
@@ -95,7 +105,8 @@ func (s *session) mail(from mail.Path, p mail.MailParams) *mail.Reply {
 		return r
 	}
 	s.note(o)
-	return positive(o, mail.NewReply(250, "2.1.0", "Ok"))
+	s.trace.Mail(from, &p)
+	return positive(o, accepted)
 }
 
 // note keeps what a verdict says about the message as a whole.
@@ -158,10 +169,12 @@ func (s *session) rcpt(to mail.Path, p mail.RcptParams) *mail.Reply {
 		return r
 	}
 	tx.taken++
+	s.trace.Rcpt(to, &p)
 	if o.Action == hook.Discard {
 		// What plugins before it added stays.
 		tx.Envelope.Recipients = slices.Delete(slices.Clone(tx.Envelope.Recipients), e.Recipient, e.Recipient+1)
 		s.log.Discarded(0, &s.client, tx.Envelope.ReversePath, &to, o.Plugin)
+		s.trace.Discarded(&to, o.Plugin)
 	} else {
 		s.note(o)
 	}
@@ -198,6 +211,9 @@ func (s *session) dataCommand(arg string) string {
 		return ""
 	case s.tx.content != nil:
 		s.bad(outOfOrder("DATA cannot follow BDAT"))
+		return ""
+	case s.tx.Envelope.Body == mail.BodyBinaryMIME:
+		s.bad(outOfOrder("BINARYMIME needs BDAT")) // RFC 3030 3
 		return ""
 	}
 	if r := s.openContent("DATA"); r != nil {

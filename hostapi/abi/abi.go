@@ -171,20 +171,23 @@ const (
 	Banner      Field = 0x010a // b set, at connect: the text of the 220 reply
 
 	// HELO and TLS
-	Helo         Field = 0x0201 // b
-	ESMTP        Field = 0x0202 // n, 1: EHLO or LHLO
-	TLS          Field = 0x0203 // n, 1: the connection is encrypted
-	TLSVersion   Field = 0x0204 // n, 0x0303 or 0x0304
-	TLSCipher    Field = 0x0205 // b
-	TLSSNI       Field = 0x0206 // b
-	ClientCertFP Field = 0x0207 // b, SHA-256 in hex
-	Extensions   Field = 0x0208 // b set, at ehlo: EHLO keywords, one a line
+	Helo            Field = 0x0201 // b
+	ESMTP           Field = 0x0202 // n, 1: EHLO or LHLO
+	TLS             Field = 0x0203 // n, 1: the connection is encrypted
+	TLSVersion      Field = 0x0204 // n, 0x0303 or 0x0304
+	TLSCipher       Field = 0x0205 // b
+	TLSSNI          Field = 0x0206 // b
+	ClientCertFP    Field = 0x0207 // b, SHA-256 in hex
+	Extensions      Field = 0x0208 // b set, at ehlo: EHLO keywords, one a line
+	ClientCertNames Field = 0x0209 // b, names in the client's certificate if it was verified, one a line
 
 	// authentication
 	AuthMech Field = 0x0301 // b, the SASL mechanism
 	AuthUser Field = 0x0302 // b, the name that the client gives, or gave when it was authenticated
-	AuthPass Field = 0x0303 // b, at auth: needs the grant auth_password
+	AuthPass Field = 0x0303 // b, at auth: the password or token; needs the grant auth_password
 	AuthID   Field = 0x0304 // b set, the authenticated identity; at auth: the one asked for
+
+	AuthScram Field = 0x0305 // b set, at auth by SCRAM: the keys of AUTH_USER; needs the grant auth_password
 
 	// transaction
 	TxID       Field = 0x0401 // b

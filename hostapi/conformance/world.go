@@ -39,6 +39,7 @@ type world struct {
 	tx       *hook.Transaction
 	content  *hook.Content
 	delivery *hook.Delivery
+	scram    bool // at auth the mechanism is SCRAM-SHA-256
 }
 
 const (
@@ -62,7 +63,7 @@ func newWorld() *world {
 	}
 	w := &world{
 		session: &hook.Session{Client: &client, Attrs: mail.Attrs{"other/shared": []byte("seen")}, Banner: "mx.test ESMTP", Extensions: []string{"PIPELINING", "SIZE 1000000"},
-			Proxy: netip.MustParseAddr("192.0.2.2"), Connections: func() int { return 3 }},
+			Proxy: netip.MustParseAddr("192.0.2.2"), Connections: func() int { return 3 }, CertNames: []string{"email:user@example.org", "cn:User"}},
 		tx:      &hook.Transaction{ID: "t1", Attrs: mail.Attrs{}, SizeLimit: 1_000_000},
 		content: &hook.Content{Header: h, Body: strings.NewReader(body), BodySize: int64(len(body)), NewSpool: newSpool},
 		delivery: &hook.Delivery{ID: 7, Domain: "example.com", Attempt: 2, Arrived: epoch, Expire: epoch.Add(120 * time.Hour), Priority: 10,
@@ -86,6 +87,8 @@ func newWorld() *world {
 func (w *world) change(word string) error {
 	e := &w.tx.Envelope
 	switch word {
+	case "scram": // at auth the client has given a name, by SCRAM-SHA-256
+		w.scram = true
 	case "utf8": // the transaction has SMTPUTF8
 		e.SMTPUTF8 = true
 	case "null": // from the null reverse-path
@@ -132,6 +135,9 @@ func (w *world) event(s hook.Stage) *hook.Event {
 	case hook.Auth:
 		e.Verb, e.Arg = "AUTH", "PLAIN"
 		e.Auth = &hook.Credentials{Mechanism: "PLAIN", User: "user", AuthzID: "user@example.org", Password: []byte("secret")}
+		if w.scram {
+			e.Arg, e.Auth = "SCRAM-SHA-256", &hook.Credentials{Mechanism: "SCRAM-SHA-256", User: "user"}
+		}
 	case hook.Command:
 		e.Verb, e.Arg = "VRFY", "ann"
 	case hook.Reset, hook.Close:

@@ -146,7 +146,7 @@ func newSet(m *Manager, entries []entry) *set {
 				p.OnError = wish
 			}
 			seat := &seat{m: m, gen: e.gen, onError: p.OnError}
-			p.Generation = e.gen.loaded.Generation()
+			p.Generation, p.Module = e.gen.loaded.Generation(), e.gen.loaded.Hash()
 			p.Stages = e.gen.loaded.Stages()
 			p.Handler = seat
 			s.members = append(s.members, e.gen)

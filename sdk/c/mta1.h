@@ -97,11 +97,13 @@ enum mta1_field {
   MTA1_F_TLS_SNI = 0x0206,       /* b */
   MTA1_F_CLIENT_CERT_FP = 0x0207, /* b, SHA-256 in hex */
   MTA1_F_EXTENSIONS = 0x0208,    /* b set, at ehlo: EHLO keywords, one a line */
+  MTA1_F_CLIENT_CERT_NAMES = 0x0209, /* b, names in the client's certificate if it was verified, one a line */
   /* authentication */
   MTA1_F_AUTH_MECH = 0x0301,     /* b, the SASL mechanism */
   MTA1_F_AUTH_USER = 0x0302,     /* b, the name that the client gives, or gave when it was authenticated */
-  MTA1_F_AUTH_PASS = 0x0303,     /* b, at auth: needs the grant auth_password */
+  MTA1_F_AUTH_PASS = 0x0303,     /* b, at auth: the password or token; needs the grant auth_password */
   MTA1_F_AUTH_ID = 0x0304,       /* b set, the authenticated identity; at auth: the one asked for */
+  MTA1_F_AUTH_SCRAM = 0x0305,    /* b set, at auth by SCRAM: the keys of AUTH_USER; needs the grant auth_password */
   /* transaction */
   MTA1_F_TX_ID = 0x0401,         /* b */
   MTA1_F_MAIL_FROM = 0x0402,     /* b set, the reverse-path without brackets; empty: null */

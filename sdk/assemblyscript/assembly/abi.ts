@@ -178,6 +178,10 @@ export namespace Field {
   // @ts-ignore: decorator
   @inline
   export const EXTENSIONS: i32 = 0x0208;
+  /** b, names in the client's certificate if it was verified, one a line */
+  // @ts-ignore: decorator
+  @inline
+  export const CLIENT_CERT_NAMES: i32 = 0x0209;
   // authentication
   /** b, the SASL mechanism */
   // @ts-ignore: decorator
@@ -187,7 +191,7 @@ export namespace Field {
   // @ts-ignore: decorator
   @inline
   export const AUTH_USER: i32 = 0x0302;
-  /** b, at auth: needs the grant auth_password */
+  /** b, at auth: the password or token; needs the grant auth_password */
   // @ts-ignore: decorator
   @inline
   export const AUTH_PASS: i32 = 0x0303;
@@ -195,6 +199,10 @@ export namespace Field {
   // @ts-ignore: decorator
   @inline
   export const AUTH_ID: i32 = 0x0304;
+  /** b set, at auth by SCRAM: the keys of AUTH_USER; needs the grant auth_password */
+  // @ts-ignore: decorator
+  @inline
+  export const AUTH_SCRAM: i32 = 0x0305;
   // transaction
   /** b */
   // @ts-ignore: decorator

@@ -19,7 +19,7 @@ var when = map[string]string{
 	"connect": `when a client has connected, before the banner. Verdicts: Continue, Accept, Reject, Defer, Drop.`,
 	"tls":     `after a TLS handshake. Verdicts: Continue, Reject, Drop.`,
 	"ehlo":    `at every HELO, EHLO and LHLO. Verdicts: Continue, Reject, Defer, Drop.`,
-	"auth":    `when a SASL exchange is complete. Verdicts: Continue (ask the next plugin), Accept (after SetAuthID, if it is not AuthUser), Reject, Defer. Credentials that nobody accepts are refused.`,
+	"auth":    `when a SASL exchange is complete; by SCRAM when keys are wanted (SetScram). Verdicts: Continue (ask the next plugin), Accept (after SetAuthID, if it is not AuthUser), Reject, Defer. Credentials that nobody accepts are refused.`,
 	"command": `at VRFY, EXPN, ETRN, HELP, NOOP and verbs that the server does not know. Verdicts: Continue, Accept (with a reply), Reject, Drop.`,
 	"mail":    `at MAIL FROM. Verdicts: all.`,
 	"rcpt":    `at each RCPT TO. Verdicts: all; Accept takes the recipient, also one that no rule of the configuration takes.`,

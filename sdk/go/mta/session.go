@@ -1,6 +1,8 @@
 package mta
 
 import (
+	"strings"
+
 	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/sdk/go/internal/guest"
 )
@@ -74,6 +76,16 @@ func (s *Session) TLSServerName() string { return text(abi.TLSSNI) }
 // ClientCertificate is the SHA-256 of the client's certificate, in hex.
 func (s *Session) ClientCertificate() string { return text(abi.ClientCertFP) }
 
+// CertificateNames are the names in the client's certificate if an authority that
+// the listener's client_ca names has signed it: "email:ann@example.org",
+// "dns:...", "uri:..." of its alternative names, then "cn:..." of its subject.
+func (s *Session) CertificateNames() []string {
+	if names := text(abi.ClientCertNames); names != "" {
+		return strings.Split(names, "\n")
+	}
+	return nil
+}
+
 // AuthMechanism is the SASL mechanism, in upper case; empty: the client is not
 // authenticated.
 func (s *Session) AuthMechanism() string { return text(abi.AuthMech) }
@@ -82,8 +94,9 @@ func (s *Session) AuthMechanism() string { return text(abi.AuthMech) }
 // authenticated.
 func (s *Session) AuthUser() string { return text(abi.AuthUser) }
 
-// AuthPassword is the password that the client gave. The error is abi.Denied
-// without the grant auth_password, and abi.NotFound if the mechanism has none.
+// AuthPassword is the password that the client gave, or by OAUTHBEARER and XOAUTH2
+// its token. The error is abi.Denied without the grant auth_password, and
+// abi.NotFound if the mechanism has none.
 // Hand it to [Crypto.CheckPassword], and to nothing that keeps or logs it. Hook
 // auth.
 func (s *Session) AuthPassword() (string, error) {
@@ -100,6 +113,19 @@ func (s *Session) AuthID() string { return text(abi.AuthID) }
 // SetAuthID says who the client is if it is accepted; without it, it is
 // AuthUser. It needs the grant auth_password or envelope = "write". Hook auth.
 func (s *Session) SetAuthID(id string) error { return setText(abi.AuthID, id) }
+
+// WantsScram tells whether the client authenticates by SCRAM-SHA-256 or
+// SCRAM-SHA-256-PLUS: then there is no password to be checked, and [Session.SetScram]
+// is what the server needs. Hook auth.
+func (s *Session) WantsScram() bool { return strings.HasPrefix(s.AuthMechanism(), "SCRAM-SHA-256") }
+
+// SetScram gives the keys of AuthUser, as RFC 5803 and PostgreSQL write them,
+// "SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey", or as "doveadm pw -s
+// SCRAM-SHA-256" does. Accept then lets the client in if the server finds that it has
+// their password; [Crypto.CheckPassword] takes the same text, for PLAIN and
+// LOGIN. It needs the grant auth_password. abi.Invalid: these are no such keys.
+// Hook auth.
+func (s *Session) SetScram(keys string) error { return setText(abi.AuthScram, keys) }
 
 // Command is the verb, in upper case, and its argument. Hook command.
 func (s *Session) Command() (verb, argument string) { return text(abi.Verb), text(abi.Argument) }

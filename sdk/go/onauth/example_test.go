@@ -11,7 +11,12 @@ import (
 )
 
 // A policy with a table of users: each line has a name and the hash of a
-// password, as mkpasswd, htpasswd -B or doveadm pw print it.
+// password, as mkpasswd, htpasswd -B or doveadm pw print it. Where the hash is one
+// of "doveadm pw -s SCRAM-SHA-256", the line serves SCRAM as well as PLAIN and
+// LOGIN; the listener must say so:
+//
+//	[[listener]]
+//	auth_mechanisms = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]
 //
 //	[[plugin]]
 //	name = "users"
@@ -33,12 +38,20 @@ func checkPassword(s *mta.Session) mta.Verdict {
 	if !ok {
 		return mta.Continue // another plugin may know; if none does, the server refuses
 	}
-	password, err := s.AuthPassword()
-	if err != nil {
-		return mta.Continue // not granted, or a mechanism without one
+	right := true
+	var err error
+	if s.WantsScram() {
+		err = s.SetScram(hash) // and the server sees to it that the client has the password
+	} else {
+		var password string
+		if password, err = s.AuthPassword(); err != nil {
+			return mta.Continue // not granted, or a mechanism without one
+		}
+		right, err = s.Crypto().CheckPassword(hash, password)
 	}
-	right, err := s.Crypto().CheckPassword(hash, password)
 	switch {
+	case err == abi.Denied || err == abi.Invalid && s.WantsScram():
+		return mta.Continue // not granted, or the hash is of another kind, which is no use for SCRAM
 	case err != nil:
 		// The hash is not one, or too many are being checked: not the user's fault.
 		mta.Log(mta.Error, "cannot check the password of "+user+": "+err.Error())
@@ -52,6 +65,9 @@ func checkPassword(s *mta.Session) mta.Verdict {
 	return mta.Accept
 }
 
+// The keys of "pencil" (RFC 7677 3).
+const keys = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
 func TestThePolicyOfTheExample(t *testing.T) {
 	Example()
 	onrcpt.Handle(func(s *mta.Session) mta.Verdict {
@@ -62,8 +78,8 @@ func TestThePolicyOfTheExample(t *testing.T) {
 	})
 	o := plugintest.Options{
 		Grant:     plugintest.Grant{AuthPassword: true},
-		Tables:    map[string]map[string]string{"users": {"tim": "hash of tanstaaf", "broken": "no hash"}},
-		Passwords: map[string]string{"hash of tanstaaf": "tanstaaf"},
+		Tables:    map[string]map[string]string{"users": {"tim": "hash of tanstaaf", "broken": "no hash", "ann": keys}},
+		Passwords: map[string]string{"hash of tanstaaf": "tanstaaf", keys: "pencil"},
 	}
 	p := plugintest.New(t, o)
 	s := p.Session()
@@ -84,6 +100,18 @@ func TestThePolicyOfTheExample(t *testing.T) {
 	if s.AuthID != "tim" || s.AuthUser != "tim" || s.AuthMechanism != "LOGIN" {
 		t.Errorf("%+v", s)
 	}
+	for _, mechanism := range []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"} {
+		s.Authenticate(plugintest.Credentials{Mechanism: mechanism, User: "ann", Password: "pencil"}).Want("accept")
+		if s.AuthID != "ann" || s.AuthMechanism != mechanism {
+			t.Errorf("%s: %+v", mechanism, s)
+		}
+	}
+	s.Authenticate(plugintest.Credentials{Mechanism: "PLAIN", User: "ann", Password: "pencil2"}).Want("reject")
+	s.Authenticate(plugintest.Credentials{Mechanism: "SCRAM-SHA-256", User: "ann", Password: "pencil2"}).Want("accept") // these keys, that is
+	if s.AuthID != "" {
+		t.Errorf("a client without the password is %q", s.AuthID)
+	}
+	s.Authenticate(plugintest.Credentials{Mechanism: "SCRAM-SHA-256", User: "tim", Password: "tanstaaf"}).Want("continue")
 	for _, line := range p.Log {
 		if line != "error: cannot check the password of broken: not supported by this host" {
 			t.Errorf("logged %q", line)

@@ -3,6 +3,7 @@ package plugintest
 import (
 	"crypto/rand"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,7 +83,7 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 	if (f == abi.RawHeaders || f == abi.MsgID) && !grants(h.p.o.Grant.Headers, false) {
 		return int32(abi.Denied)
 	}
-	if f == abi.AuthPass && !h.p.o.Grant.AuthPassword {
+	if (f == abi.AuthPass || f == abi.AuthScram) && !h.p.o.Grant.AuthPassword {
 		return int32(abi.Denied)
 	}
 	if !h.at(set) {
@@ -107,7 +108,9 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 		return give(buf, strings.Join(s.view.extensions, "\n"))
 	case abi.ProxyIP:
 		return giveOr(buf, s.ProxyIP)
-	case abi.AuthMech, abi.AuthUser, abi.AuthID, abi.AuthPass:
+	case abi.ClientCertNames:
+		return giveOr(buf, strings.Join(s.CertificateNames, "\n"))
+	case abi.AuthMech, abi.AuthUser, abi.AuthID, abi.AuthPass, abi.AuthScram:
 		return giveOr(buf, h.identity(f))
 	case abi.Verb:
 		return giveOr(buf, s.verb)
@@ -157,7 +160,12 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 func (h *host) identity(f abi.Field) string {
 	s, now := h.s, h.hook == auth
 	switch {
+	case f == abi.AuthScram:
+		return s.view.scram
 	case f == abi.AuthPass:
+		if scram(s.credentials.Mechanism) {
+			return ""
+		}
 		return s.credentials.Password
 	case f == abi.AuthMech && now:
 		return s.credentials.Mechanism
@@ -178,7 +186,7 @@ func (h *host) identity(f abi.Field) string {
 var textFields = map[abi.Field]hookSet{
 	abi.RemoteIP: inAll, abi.LocalIP: inAll, abi.Listener: inAll, abi.PTRName: inAll, abi.SessionID: inAll,
 	abi.Banner: hooks(connect), abi.Helo: inAll, abi.Extensions: hooks(ehlo), abi.AuthUser: inAll, abi.AuthID: inAll,
-	abi.AuthMech: inAll, abi.AuthPass: hooks(auth), abi.ProxyIP: inSession,
+	abi.AuthMech: inAll, abi.AuthPass: hooks(auth), abi.AuthScram: hooks(auth), abi.ClientCertNames: inSession, abi.ProxyIP: inSession,
 	abi.Verb: hooks(ehlo, auth, command), abi.Argument: hooks(ehlo, auth, command), abi.Reason: hooks(reset, closing),
 	abi.TxID: inTx, abi.MailFrom: inTx, abi.DSNEnvid: inTx, abi.RawHeaders: inHeader, abi.MsgID: inHeader,
 	abi.QueueID: delivering, abi.Domain: delivering, abi.LastText: delivering, abi.LastMX: delivering,
@@ -284,8 +292,13 @@ func (h *host) GetNum(f abi.Field) int64 {
 // change checks what every change of a field needs.
 func (h *host) change(f abi.Field, set hookSet) abi.Code {
 	switch {
-	case !grants(h.p.o.Grant.Envelope, true) && !(f == abi.AuthID && h.p.o.Grant.AuthPassword):
+	case f == abi.AuthScram && !h.p.o.Grant.AuthPassword:
 		return abi.Denied
+	case f == abi.AuthScram, f == abi.AuthID && h.p.o.Grant.AuthPassword:
+	case !grants(h.p.o.Grant.Envelope, true):
+		return abi.Denied
+	}
+	switch {
 	case !h.at(set):
 		return abi.State
 	}
@@ -303,8 +316,14 @@ func (h *host) countEdit() abi.Code {
 var settable = map[abi.Field]hookSet{
 	abi.Banner: hooks(connect), abi.Extensions: hooks(ehlo), abi.MailFrom: transaction,
 	abi.DSNTo: hooks(dsn), abi.DSNText: hooks(dsn), abi.Transport: hooks(route, result), abi.EhloName: routing, abi.SourceIP: routing,
-	abi.AuthID: hooks(auth),
+	abi.AuthID: hooks(auth), abi.AuthScram: hooks(auth),
 }
+
+// scramKeys is roughly what the server takes for keys of SCRAM.
+var scramKeys = regexp.MustCompile(`^(SCRAM-SHA-256\$[1-9][0-9]{3,6}:[0-9A-Za-z+/]{11,88}=*\$[0-9A-Za-z+/]{43}=:|` +
+	`\{SCRAM-SHA-256\}[1-9][0-9]{3,6},[0-9A-Za-z+/]{11,88}=*,[0-9A-Za-z+/]{43}=,)[0-9A-Za-z+/]{43}=$`)
+
+func scram(mechanism string) bool { return strings.HasPrefix(mechanism, "SCRAM-SHA-256") }
 
 // Set is the function set.
 func (h *host) Set(f abi.Field, value string) int32 {
@@ -333,6 +352,14 @@ func (h *host) Set(f abi.Field, value string) int32 {
 			return int32(abi.Invalid)
 		}
 		v.authID = value
+	case abi.AuthScram:
+		switch {
+		case !scramKeys.MatchString(value):
+			return int32(abi.Invalid)
+		case !scram(h.s.credentials.Mechanism):
+			return int32(abi.State)
+		}
+		v.scram = value
 	case abi.MailFrom:
 		if value != "" && !mailbox(value, h.s.SMTPUTF8) {
 			return int32(abi.Invalid)

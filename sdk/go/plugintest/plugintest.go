@@ -115,10 +115,11 @@ type Session struct {
 	ID, RemoteIP, LocalIP, Listener, PTR, Helo string
 	RemotePort, LocalPort                      int
 	ESMTP, TLS                                 bool
-	AuthID, AuthUser, AuthMechanism            string // the authenticated identity, the name the client gave for it, and how
-	Connections                                int    // open ones of this address; default 1
-	ProxyIP                                    string // of the proxy that spoke for the client
-	SMTPUTF8                                   bool   // parameters of the next MAIL
+	AuthID, AuthUser, AuthMechanism            string   // the authenticated identity, the name the client gave for it, and how
+	Connections                                int      // open ones of this address; default 1
+	ProxyIP                                    string   // of the proxy that spoke for the client
+	CertificateNames                           []string // of the client's certificate, if it was verified
+	SMTPUTF8                                   bool     // parameters of the next MAIL
 	DeclaredSize                               int64
 
 	p           *Plugin
@@ -157,23 +158,29 @@ type Credentials struct {
 	Mechanism string // default PLAIN
 	User      string
 	AuthzID   string // as whom it asks to act; empty: it does not
-	Password  string // which the plugin reads if Options.Grant has AuthPassword; empty: the mechanism has none
+	// Password is what the client knows, or its token. The plugin reads it if
+	// Options.Grant has AuthPassword, but not by SCRAM. Empty: the mechanism has none.
+	Password string
 }
 
 // Authenticate plays the hook auth. If the plugin accepts, AuthID, AuthUser and
 // AuthMechanism are set, but in one case: the client asks to act as somebody
 // else, and the plugin does not say who it is by SetAuthID. The server refuses
-// that.
+// that. By SCRAM-SHA-256 the client must also have the password of the keys that
+// the plugin sets: Options.Passwords has it, under their text.
 func (s *Session) Authenticate(c Credentials) Answer {
 	if c.Mechanism == "" {
 		c.Mechanism = "PLAIN"
 	}
 	s.AuthID, s.AuthUser, s.AuthMechanism = "", "", ""
-	s.credentials, s.view.authID = c, ""
+	s.credentials, s.view.authID, s.view.scram = c, "", ""
 	s.verb, s.arg = "AUTH", c.Mechanism
 	a := s.ask(auth)
 	id := s.view.authID
-	s.credentials, s.view.authID = Credentials{}, ""
+	if want, known := s.p.o.Passwords[s.view.scram]; scram(c.Mechanism) && (!known || want != c.Password) {
+		id, c.User = "", ""
+	}
+	s.credentials, s.view.authID, s.view.scram = Credentials{}, "", ""
 	if id == "" && (c.AuthzID == "" || c.AuthzID == c.User) {
 		id = c.User
 	}

@@ -81,6 +81,7 @@ type view struct {
 	recipients  []recipient
 	sizeLimit   int64
 	authID      string // at auth: set by a plugin
+	scram       string // at auth: keys that a plugin gave
 	header      []field
 	attrs       [3]map[string]string // session, transaction, message
 	nextHops    []nextHop

@@ -105,15 +105,19 @@ pub mod field {
     pub const CLIENT_CERT_FP: i32 = 0x0207;
     /// b set, at ehlo: EHLO keywords, one a line
     pub const EXTENSIONS: i32 = 0x0208;
+    /// b, names in the client's certificate if it was verified, one a line
+    pub const CLIENT_CERT_NAMES: i32 = 0x0209;
     // authentication
     /// b, the SASL mechanism
     pub const AUTH_MECH: i32 = 0x0301;
     /// b, the name that the client gives, or gave when it was authenticated
     pub const AUTH_USER: i32 = 0x0302;
-    /// b, at auth: needs the grant auth_password
+    /// b, at auth: the password or token; needs the grant auth_password
     pub const AUTH_PASS: i32 = 0x0303;
     /// b set, the authenticated identity; at auth: the one asked for
     pub const AUTH_ID: i32 = 0x0304;
+    /// b set, at auth by SCRAM: the keys of AUTH_USER; needs the grant auth_password
+    pub const AUTH_SCRAM: i32 = 0x0305;
     // transaction
     /// b
     pub const TX_ID: i32 = 0x0401;
