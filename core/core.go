@@ -28,6 +28,7 @@ import (
 	"github.com/wasmta/wasmta/core/resolve"
 	"github.com/wasmta/wasmta/core/route"
 	"github.com/wasmta/wasmta/core/smtpd"
+	"github.com/wasmta/wasmta/core/trace"
 )
 
 // drainTime is how long sessions may take to finish a message when the server
@@ -58,6 +59,7 @@ type Server struct {
 	control   []net.Listener
 	cert      atomic.Pointer[tls.Certificate]
 	template  *dsn.Template
+	trace     *trace.Store // nil: none is kept
 	draining  atomic.Bool
 	closing   sync.Once
 	local     interfaces
@@ -142,7 +144,16 @@ func (s *Server) build() (err error) {
 	if !*c.Notify.Delayed {
 		warnAfter = -1
 	}
+	if c.Trace.Enabled {
+		s.trace, err = trace.Open(trace.Options{
+			Dir: filepath.Join(c.DataDir, "trace"), MaxSize: int64(c.Trace.MaxSize), Keep: c.Trace.Keep.Std(), Log: o.Log.Program("trace"),
+		})
+		if err != nil { // mail goes on
+			o.Log.Program("trace").Error("messages cannot be traced; wasmta explain will not know them", "error", err.Error())
+		}
+	}
 	s.queue = qmgr.New(qmgr.Options{
+		Trace:    s.trace,
 		Template: s.template, MaxReturn: int64(c.Notify.MaxSize), Backscatter: backscatter(c),
 		Store: s.store, Source: o.Source, Router: &route.Router{Table: table}, Deliverer: s.agent, Log: o.Log, Hostname: c.Hostname,
 		Retry: retry, Lifetime: c.Queue.Lifetime.Std(), WarnAfter: warnAfter,
@@ -206,8 +217,9 @@ func (s *Server) listen(l *config.Listener) error {
 		AuthWithoutTLS: l.AuthWithoutTLS, AuthRelay: l.AuthRelay != nil && *l.AuthRelay, AuthFailures: c.Limits.AuthFailures, AuthDelay: c.Limits.AuthDelay.Std(),
 		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
 		MaxSessions: c.Limits.Sessions, MaxSessionsPerAddress: c.Limits.SessionsPerAddress,
+		XClientNetworks: prefixes(l.XClientNetworks), MaxHold: maxHold(c.Queue.Lifetime.Std()),
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
-		Source:   s.opt.Source, Log: s.log, PTR: s.ptr,
+		Source:   s.opt.Source, Trace: s.trace, Log: s.log, PTR: s.ptr,
 	}
 	in := &intake{
 		store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue,
@@ -264,13 +276,15 @@ func (s *Server) gauges() []admin.Gauge {
 		}},
 		{Name: "attempts_active", Help: "Delivery attempts under way, routing included.", Value: attempts(func(q qmgr.Snapshot) int { return q.Active })},
 		{Name: "attempts_ready", Help: "Queue items that are due and wait for a slot.", Value: attempts(func(q qmgr.Snapshot) int { return q.Ready })},
+		{Name: "trace_dropped", Help: "Records of the trace that were not kept, because the disk did not keep up.", Value: func() float64 { return float64(s.trace.Stats().Dropped) }},
+		{Name: "trace_bytes", Help: "Octets of the trace on the disk.", Value: func() float64 { return float64(s.trace.Stats().Size) }},
 		{Name: "attempts_parked", Help: "Queue items that are due and wait for their next hop.", Value: attempts(func(q qmgr.Snapshot) int { return q.Parked })},
 	}
 }
 
 func (s *Server) listenControl() error {
 	c := s.opt.Config
-	s.admin = admin.New(admin.Options{Queue: s.store, Operator: s.queue, Plugins: s.opt.Plugins, Log: s.log.Program("admin"), Gauges: s.gauges(), Ready: func() error {
+	s.admin = admin.New(admin.Options{Queue: s.store, Operator: s.queue, Plugins: s.opt.Plugins, Trace: s.trace, Log: s.log.Program("admin"), Gauges: s.gauges(), Ready: func() error {
 		if s.draining.Load() {
 			return errors.New("the server is draining")
 		}
@@ -432,8 +446,9 @@ func (s *Server) close() error {
 	}
 	// What was cut off while draining may still be using all of this: it gets
 	// errors, so nothing is set to nil.
+	err := s.trace.Close()
 	if s.store != nil {
-		return s.store.Close()
+		err = errors.Join(err, s.store.Close())
 	}
 	return nil
 }

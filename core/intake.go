@@ -81,8 +81,9 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, ho
 		}
 	}
 	expanded := expand(&env)
-	now := time.Now()
-	refs, err := d.Draft.Commit(ctx, env, header, queue.CommitOptions{Due: now, Expire: now.Add(d.in.lifetime), Held: hold != "", Reason: hold})
+	opt := d.in.options(&env.MailParams, time.Now())
+	opt.Held, opt.Reason = hold != "", hold
+	refs, err := d.Draft.Commit(ctx, env, header, opt)
 	if err != nil {
 		return storageReply(err)
 	}
@@ -95,6 +96,29 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, ho
 		}
 	}
 	return nil
+}
+
+// options are what the parameters of MAIL ask of the queue. A message that is to
+// be released later (RFC 4865) is due, and counts its life, from then; one that
+// is to be returned when it is late (RFC 2852) has no longer life than that.
+func (in *intake) options(p *mail.MailParams, now time.Time) queue.CommitOptions {
+	due := now
+	if p.HoldUntil.After(due) {
+		due = p.HoldUntil
+	}
+	expire := due.Add(in.lifetime)
+	if p.By.Return && p.By.Time.Before(expire) {
+		expire = p.By.Time
+	}
+	return queue.CommitOptions{Due: due, Expire: expire, Priority: int(p.Priority)}
+}
+
+// maxHold is how long a message may be held for its sender: less than it may
+// then take to be delivered, so that nothing is twice as long in the queue as
+// the operator has said.
+func maxHold(lifetime time.Duration) time.Duration {
+	const longest = 999_999_999 * time.Second // that can be announced
+	return min(lifetime/5*4, longest).Truncate(time.Second)
 }
 
 // storageReply makes a full store what a client understands; any other error

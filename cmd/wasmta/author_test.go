@@ -105,6 +105,7 @@ func serveOne(t *testing.T, args ...string) (addr string, out *said) {
 
 // From nothing to a rejected recipient, in every language.
 func TestNewPlugins(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds a plugin with each compiler; not with -short")
 	}

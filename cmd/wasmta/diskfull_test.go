@@ -259,9 +259,10 @@ func (d *smallDisk) accepts(size int) {
 //
 // The number of cycles is WASMTA_DISKFULL_CYCLES, or 3.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	d := newSmallDisk(t)
 	d.start()
-	cycles := 3
+	cycles := 2
 	if n, err := strconv.Atoi(os.Getenv("WASMTA_DISKFULL_CYCLES")); err == nil {
 		cycles = n
 	}
@@ -341,6 +342,7 @@ func (d *smallDisk) fillOutside(name string, hold time.Duration) {
 // be started again; it does not lose what it acknowledged, and when there is
 // room again it serves.
 func TestDiskFilledByOthers(t *testing.T) {
+	t.Parallel()
 	d := newSmallDisk(t)
 	d.up()
 	d.start()

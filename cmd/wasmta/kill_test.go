@@ -138,6 +138,7 @@ func TestKillLosesNothing(t *testing.T) {
 // TestKillFindsAMissingSync is the control: the same test must catch a server
 // that answers 250 without having synced.
 func TestKillFindsAMissingSync(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("kills the server for many seconds; not with -short")
 	}

@@ -200,7 +200,7 @@ func restartKeys(a, b *config.Config) []string {
 		{"hostname", a.Hostname, b.Hostname}, {"data_dir", a.DataDir, b.DataDir}, {"local_domains", a.LocalDomains, b.LocalDomains},
 		{"relay_domains", a.RelayDomains, b.RelayDomains}, {"relay_networks", a.RelayNetworks, b.RelayNetworks},
 		{"listener", a.Listeners, b.Listeners}, {"dns", a.DNS, b.DNS}, {"delivery", a.Delivery, b.Delivery}, {"route", a.Routes, b.Routes}, {"queue", a.Queue, b.Queue},
-		{"limits", a.Limits, b.Limits}, {"admin", a.Admin, b.Admin}, {"log.level", a.Log.Level, b.Log.Level},
+		{"limits", a.Limits, b.Limits}, {"admin", a.Admin, b.Admin}, {"acme", a.ACME, b.ACME}, {"source", a.Sources, b.Sources}, {"tls_report", a.TLSReport, b.TLSReport}, {"sendmail", a.Sendmail, b.Sendmail}, {"trace", a.Trace, b.Trace}, {"log.level", a.Log.Level, b.Log.Level},
 	} {
 		if !reflect.DeepEqual(part.a, part.b) {
 			keys = append(keys, part.key)

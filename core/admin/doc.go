@@ -13,6 +13,7 @@
 //	GET  /v1/rules               hold rules for mail to come, one JSON object per line
 //	POST /v1/rules/{add,remove}  put one in force, end one
 //	POST /v1/maildrop            look at once for what sendmail left there
+//	GET  /v1/explain/{id}        what became of a message or session, one event per line
 //	GET  /v1/plugins             one JSON object per line
 //	POST /v1/plugins/load        another file for a configured plugin
 //	POST /v1/plugins/reload      read modules again

@@ -46,6 +46,7 @@ type Options struct {
 	Operator Operator
 	Plugins  Plugins      // nil: there are none
 	Rules    Rules        // nil: there are none
+	Trace    Explainer    // nil: none is kept
 	PickUp   func()       // looks at the maildrop at once; nil: there is none
 	Ready    func() error // why the server does not take mail; nil error: it does
 	Log      *slog.Logger // nil: nowhere
@@ -71,6 +72,7 @@ func New(opt Options) *Server {
 	mux.HandleFunc("GET /v1/queue", s.list)
 	mux.HandleFunc("GET /v1/queue/{id}", s.show)
 	mux.HandleFunc("POST /v1/queue/{act}", s.act)
+	mux.HandleFunc("GET /v1/explain/{id}", s.explain)
 	mux.HandleFunc("GET /v1/rules", s.rules)
 	mux.HandleFunc("POST /v1/rules/add", s.addRule)
 	mux.HandleFunc("POST /v1/rules/remove", s.removeRule)

@@ -63,7 +63,8 @@ type Config struct {
 	Notify       Notify                `toml:"notify"`
 	Sendmail     Sendmail              `toml:"sendmail"`
 
-	Log Log `toml:"log"`
+	Trace Trace `toml:"trace"`
+	Log   Log   `toml:"log"`
 }
 
 // Listener is one [[listener]].
@@ -308,6 +309,7 @@ func Parse(data []byte, path, dir string) (*Config, error) {
 			AuthFailures: 3, AuthDelay: 2 * Second, AuthFailuresPerAddress: 20, AuthFailuresPerUser: 20, AuthWindow: 15 * Minute,
 		},
 		TLSReport: TLSReport{Collect: true},
+		Trace:     Trace{Enabled: true, MaxSize: 256 << 20, Keep: 7 * Day},
 		Notify:    Notify{MaxSize: 50 << 10},
 	}
 	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
@@ -622,6 +624,7 @@ func (c *Config) check(p *checker) {
 		p.fault("limits.plugin_memory", "plugin_memory must be a size, or left out for a quarter of the memory")
 	}
 	c.checkSendmail(p)
+	c.checkTrace(p)
 	c.checkTransport(p)
 	c.checkSupplies(p)
 	plugins := map[string]bool{}

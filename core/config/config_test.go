@@ -36,7 +36,7 @@ func TestDefaultsAreTheSamples(t *testing.T) {
 	}
 	s, _ := Load("sample.toml")
 	if c.Limits != s.Limits || c.Queue.Lifetime != s.Queue.Lifetime || c.Queue.WarnAfter != s.Queue.WarnAfter || len(c.Queue.Retry) != len(s.Queue.Retry) ||
-		c.DataDir != s.DataDir || c.Log != s.Log || c.Admin != s.Admin || c.Sendmail != s.Sendmail || c.Listeners[0].Name != "mx" {
+		c.DataDir != s.DataDir || c.Log != s.Log || c.Trace != s.Trace || c.Admin != s.Admin || c.Sendmail != s.Sendmail || c.Listeners[0].Name != "mx" {
 		t.Errorf("defaults differ from the sample:\n%+v\n%+v", c, s)
 	}
 }
@@ -55,18 +55,22 @@ func TestRelativePathsStartAtTheFile(t *testing.T) {
 func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
 	const head = "hostname = \"h.example\"\n[[listener]]\naddress = \"127.0.0.1:25\"\n"
 	for in, want := range map[string]string{
-		head + "role = \"mta\"":                                                                              `x.toml:4:8: `,
-		head + "colour = 1":                                                                                  `x.toml:4:1: unknown key "listener.colour"`,
-		head + "[[route]]\ndomains = [\"a b\"]\nto='mx'":                                                     `x.toml:5:1: domain "a b"`,
-		head + "[[route]]\ndomains = [\"*\"]":                                                                `x.toml:4:3: a route needs to`,
-		head + "[[route]]\ndomains=['*']\nto = 'ftp:x'":                                                      `x.toml:6:6: `,
-		head + "proxy_networks = ['192.0.2.1']":                                                              `x.toml:4:1: proxy_networks are of use with proxy_protocol = true only`,
-		head + "proxy_protocol = true":                                                                       `x.toml:4:1: proxy_protocol needs proxy_networks`,
-		head + "proxy_networks = ['192.0.2.1/8']":                                                            `x.toml:4:19: `,
-		head + "[limits]\nauth_failures = 0":                                                                 `x.toml:5:1: auth_failures must be at least 1`,
-		head + "[limits]\nauth_delay = '1ms'":                                                                `x.toml:5:1: limits.auth_delay must be at least 1s`,
-		head + "tls = \"starttls\"":                                                                          `x.toml:4:1: tls = "starttls" needs a certificate`,
-		head + "[[listener]]\naddress='x'":                                                                   `x.toml:4:3: the listener name "mx" is used twice`,
+		head + "role = \"mta\"":                          `x.toml:4:8: `,
+		head + "colour = 1":                              `x.toml:4:1: unknown key "listener.colour"`,
+		head + "[[route]]\ndomains = [\"a b\"]\nto='mx'": `x.toml:5:1: domain "a b"`,
+		head + "[[route]]\ndomains = [\"*\"]":            `x.toml:4:3: a route needs to`,
+		head + "[[route]]\ndomains=['*']\nto = 'ftp:x'":  `x.toml:6:6: `,
+		head + "proxy_networks = ['192.0.2.1']":          `x.toml:4:1: proxy_networks are of use with proxy_protocol = true only`,
+		head + "proxy_protocol = true":                   `x.toml:4:1: proxy_protocol needs proxy_networks`,
+		head + "proxy_networks = ['192.0.2.1/8']":        `x.toml:4:19: `,
+		head + "[limits]\nauth_failures = 0":             `x.toml:5:1: auth_failures must be at least 1`,
+		head + "[limits]\nauth_delay = '1ms'":            `x.toml:5:1: limits.auth_delay must be at least 1s`,
+		head + "[trace]\nkeep = '1s'":                    `x.toml:5:1: keep must be between`,
+		head + "[trace]\nmax_size = '1MB'":               `x.toml:5:1: max_size must be between 8MB`,
+		head + "tls = \"starttls\"":                      `x.toml:4:1: tls = "starttls" needs a certificate`,
+		head + "[[listener]]\naddress='x'":               `x.toml:4:3: the listener name "mx" is used twice`,
+		head + "[[route]]\ndomains=['*']\nto='mx:x.example'\ncredential='c'\n[credentials]\nc = { user='u', secret='s' }\n[secrets]\ns = { value='x' }": `x.toml:7:1: a credential is for a server that the route names`,
+		head + "[tls_report]\ncollect = false\nsend = true":                                                  `x.toml:6:1: send = true reports what was counted`,
 		head + "[queue]\nretry = ['1h', '5x']":                                                               `x.toml:5:16: `,
 		head + "[[plugin]]\nname='a b'\nmodule='x'":                                                          `x.toml:5:1: a plugin needs a name`,
 		head + "[[plugin]]\nname='a'":                                                                        `x.toml:4:3: a plugin needs module`,
@@ -89,25 +93,25 @@ func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
 		head + "[[event]]\nto='log'":                                                                         `x.toml:4:3: a sink for events needs topics`,
 		head + "[secrets]\ns={}":                                                                             `x.toml:5:1: the secret "s" needs either`,
 		head + "[secrets]\ns={file='a',value='b'}":                                                           `x.toml:5:1: the secret "s" needs either`,
-		head + "[keys]\nk={}":                                                                                `x.toml:5:1: the key "k" needs file`,
-		head + "[admin]\nhttp = '0.0.0.0:80'":                                                                `x.toml:5:1: http = "0.0.0.0:80" must be a loopback`,
-		head + "[queue]\nlifetime = 5":                                                                       `x.toml:5:1: queue.lifetime must be at least 1s; write a number and a unit`,
-		head + "[queue]\nwarn_after = 0":                                                                     `x.toml:5:1: queue.warn_after must be`,
-		head + "[limits]\nrecipients = -1":                                                                   `x.toml:5:1: recipients must be at least 1`,
-		head + "[limits]\nsessions = \"many\"":                                                               `x.toml:5:12: limits.sessions: a whole number is expected here, not a string`,
-		head + "[admin]\nhttp = '127.0.0.1:99999'":                                                           `x.toml:5:1: http = `,
-		head + "[dns]\nresolvers = ['dns.example']":                                                          `x.toml:5:1: resolver "dns.example": write ADDRESS`,
-		head + "[[listener]]\nname='b'\naddress='127.0.0.1:25'":                                              `x.toml:6:1: the address "127.0.0.1:25" is used by two listeners`,
-		head + "[[listener]]\nname='b'\naddress='unix:'":                                                     `x.toml:6:1: address "unix:" must be`,
-		head + "[[listener]]\nname='b'\naddress='[::]:65536'":                                                `x.toml:6:1: address "[::]:65536" must be`,
-		head + "[[route]]\ndomains=['*']\nto='maildir:/m/{usr}'":                                             `x.toml:6:1: to = "maildir:/m/{usr}": the placeholders there are are {user}`,
-		"local_domains = ['a..example']":                                                                     `x.toml:1:1: domain "a..example": `,
-		"relay_domains = ['a b']":                                                                            `x.toml:1:1: domain "a b": `,
-		"local_domains = 'a.example'":                                                                        `x.toml:1:17: local_domains: a list in brackets is expected here, not a string`,
-		"hostname = \"a b\"\n":                                                                               `x.toml:1:1: hostname "a b"`,
-		"relay_networks = ['10.0.0.1/8']":                                                                    `x.toml:1:19: `,
-		"hostname = ":                                                                                        `x.toml:1:1`,
-		"":                                                                                                   `there is no [[listener]]`,
+		head + "[keys]\nk={}":                                    `x.toml:5:1: the key "k" needs file`,
+		head + "[admin]\nhttp = '0.0.0.0:80'":                    `x.toml:5:1: http = "0.0.0.0:80" must be a loopback`,
+		head + "[queue]\nlifetime = 5":                           `x.toml:5:1: queue.lifetime must be at least 1s; write a number and a unit`,
+		head + "[queue]\nwarn_after = 0":                         `x.toml:5:1: queue.warn_after must be`,
+		head + "[limits]\nrecipients = -1":                       `x.toml:5:1: recipients must be at least 1`,
+		head + "[limits]\nsessions = \"many\"":                   `x.toml:5:12: limits.sessions: a whole number is expected here, not a string`,
+		head + "[admin]\nhttp = '127.0.0.1:99999'":               `x.toml:5:1: http = `,
+		head + "[dns]\nresolvers = ['dns.example']":              `x.toml:5:1: resolver "dns.example": write ADDRESS`,
+		head + "[[listener]]\nname='b'\naddress='127.0.0.1:25'":  `x.toml:6:1: the address "127.0.0.1:25" is used by two listeners`,
+		head + "[[listener]]\nname='b'\naddress='unix:'":         `x.toml:6:1: address "unix:" must be`,
+		head + "[[listener]]\nname='b'\naddress='[::]:65536'":    `x.toml:6:1: address "[::]:65536" must be`,
+		head + "[[route]]\ndomains=['*']\nto='maildir:/m/{usr}'": `x.toml:6:1: to = "maildir:/m/{usr}": the placeholders there are are {user}`,
+		"local_domains = ['a..example']":                         `x.toml:1:1: domain "a..example": `,
+		"relay_domains = ['a b']":                                `x.toml:1:1: domain "a b": `,
+		"local_domains = 'a.example'":                            `x.toml:1:17: local_domains: a list in brackets is expected here, not a string`,
+		"hostname = \"a b\"\n":                                   `x.toml:1:1: hostname "a b"`,
+		"relay_networks = ['10.0.0.1/8']":                        `x.toml:1:19: `,
+		"hostname = ":                                            `x.toml:1:1`,
+		"":                                                       `there is no [[listener]]`,
 	} {
 		_, err := Parse([]byte(in), "x.toml", "/etc/w")
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -216,6 +216,9 @@ func (c *Config) checkTransport(p *checker) {
 	if _, err := mail.ParseMailbox(c.TLSReport.From); err != nil && c.TLSReport.Send {
 		p.fault("tls_report.from", "from = %q: %v; write an address of ours", c.TLSReport.From, err)
 	}
+	if c.TLSReport.Send && !c.TLSReport.Collect {
+		p.fault("tls_report.send", "send = true reports what was counted: it needs collect = true")
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Credentials)) {
 		key, v := "credentials."+name, c.Credentials[name]
 		if name == "" || strings.ContainsFunc(name, notName) {
@@ -235,6 +238,9 @@ func (c *Config) checkTransport(p *checker) {
 		key := fmt.Sprintf("route.%d.", i)
 		if _, ok := c.Credentials[r.Credential]; r.Credential != "" && !ok {
 			p.fault(key+"credential", "there is no credential called %q; add %s = { user = \"NAME\", secret = \"SECRET\" } to [credentials]", r.Credential, r.Credential)
+		}
+		if r.Credential != "" && r.To != nil && r.To.Transport != mail.TransportSMTP && r.To.Transport != mail.TransportLMTP && r.To.Transport != mail.TransportLMTPUnix {
+			p.fault(key+"credential", "a credential is for a server that the route names: write to = \"smtp:HOST:PORT\" or \"lmtp:...\"; who changes MX records must not be told a secret")
 		}
 		c.checkPool(p, key+"pool", r.Pool)
 		for _, re := range r.Recipients {

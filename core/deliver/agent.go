@@ -53,6 +53,16 @@ type Options struct {
 	// STS keeps the MTA-STS policies of domains (RFC 8461); nil: they are not used.
 	STS Policies
 
+	// Reports is told how TLS went with the exchangers of domains (RFC 8460); nil: nobody is.
+	Reports Reports
+
+	// Credential is the one of a name, asked for at each AUTH; nil: there are none.
+	Credential func(name string) (Credential, bool)
+	// Certificate is the one that a server gets where a credential names EXTERNAL; nil: none.
+	Certificate func() (*tls.Certificate, error)
+	// Sources are where connections can come from, by the name that mail.NextHop.Source may have in place of an address.
+	Sources map[string]Source
+
 	// TLS is the base configuration of the client side; nil: the system's roots. The name and the kind of verification
 	// are set for each connection.
 	TLS      *tls.Config
@@ -84,6 +94,7 @@ type Options struct {
 type Agent struct {
 	o       Options
 	helo    string
+	own     map[string]bool // names that we say in EHLO: an MX of such a name is us
 	pool    pool
 	buffers sync.Pool
 
@@ -115,6 +126,9 @@ func New(o Options) *Agent {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Credential == nil {
+		o.Credential = func(string) (Credential, bool) { return Credential{}, false }
+	}
 	if o.TLS == nil {
 		o.TLS = new(tls.Config)
 	}
@@ -122,9 +136,17 @@ func New(o Options) *Agent {
 	if o.TLS.ClientSessionCache == nil {
 		o.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	}
+	helo := mail.DomainKey(o.Hostname)
+	own := map[string]bool{helo: true}
+	for _, s := range o.Sources {
+		if s.Helo != "" {
+			own[mail.DomainKey(s.Helo)] = true
+		}
+	}
 	return &Agent{
 		o:        o,
-		helo:     mail.DomainKey(o.Hostname),
+		helo:     helo,
+		own:      own,
 		pool:     pool{idle: make(map[endpoint]*conn), max: o.MaxIdle, perServer: o.MaxIdlePerServer, keep: o.IdleTime},
 		buffers:  sync.Pool{New: func() any { return new(buffers) }},
 		syncFile: (*os.File).Sync,
@@ -159,6 +181,11 @@ func (a *Agent) Close() error {
 func (a *Agent) Deliver(ctx context.Context, hops []mail.NextHop, m *mail.Message) []mail.Result {
 	n := len(m.Envelope.Recipients)
 	j := &job{m: m, results: make([]mail.Result, n), states: make([]state, n)}
+	if by := m.Envelope.By; by.Return && !by.Time.IsZero() && !by.Time.After(a.now()) { // RFC 2852 4.1
+		j.each(settled, func(i int) {
+			j.set(i, settled, mail.Result{Outcome: mail.Failed, Reply: *mail.NewReply(554, "5.4.7", "The time within which the message was to be delivered is over")})
+		})
+	}
 	for _, hop := range hops {
 		if ctx.Err() != nil || !j.any(unreached) {
 			break
@@ -244,6 +271,7 @@ type failure struct {
 	again   bool  // nothing is lost: do it over on a new connection,
 	exact   bool  // with BDAT
 	inStep  bool  // the connection is good for another message
+	lacks   bool  // the server does not offer what the message needs
 }
 
 func failed(enhanced, text string) *failure {

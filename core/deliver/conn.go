@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/wasmta/wasmta/core/deliver/tlsrpt"
 	"github.com/wasmta/wasmta/core/mail"
 )
 
@@ -26,18 +27,24 @@ type conn struct {
 	ext   extensions
 
 	tls      bool
-	reused   bool          // has been in the pool
-	unclean  bool          // a transaction was left open: RSET comes first
-	messages int           // transactions so far
-	took     time.Duration // to get it; zero when it is used again
+	verified bool            // and the server has proven that it is the one
+	name     string          // that the server says it has
+	domains  map[string]bool // of the recipients so far, where the server limits them
+	proof    string          // version, cipher and verification of TLS, for the trace
+	watch    *watch          // until it is connected
+	reused   bool            // has been in the pool
+	unclean  bool            // a transaction was left open: RSET comes first
+	messages int             // transactions so far
+	took     time.Duration   // to get it; zero when it is used again
 
 	expiry *time.Timer // closes it while it is in the pool
 	next   *conn       // in the pool
 }
 
-// try delivers to one server: on a kept connection, or a new one.
-func (t *attempt) try(ctx context.Context, ep endpoint) {
+// try delivers to one server: on a kept connection, or a new one. lacks: it does not offer what the message needs.
+func (t *attempt) try(ctx context.Context, ep endpoint, w *watch) (lacks bool) {
 	t.addrs++
+	t.rest = nil
 	a := t.a
 	exact := t.j.m.Envelope.Body == mail.BodyBinaryMIME // wants BDAT
 	for fresh := false; ; fresh = true {
@@ -49,12 +56,12 @@ func (t *attempt) try(ctx context.Context, ep endpoint) {
 			c.reused, c.took = true, 0
 		} else {
 			var f *failure
-			if c, f = a.connect(ctx, ep); f != nil {
+			if c, f = a.connect(ctx, ep, w); f != nil {
 				if f.smtp {
 					t.sessions++
 				}
 				t.record(f, &ep)
-				return
+				return false
 			}
 		}
 		f := t.session(ctx, c, exact)
@@ -62,16 +69,18 @@ func (t *attempt) try(ctx context.Context, ep endpoint) {
 			if t.j.any(answered) { // 4yz for some: another host may take them
 				t.sessions++
 			}
-			return
+			return false
 		}
 		if f.again && ctx.Err() == nil {
 			exact = exact || f.exact
 			continue
 		}
-		t.sessions++
+		if !f.lacks || !t.j.m.Envelope.RequireTLS { // every exchanger is asked for REQUIRETLS
+			t.sessions++
+		}
 		f.reached = true
 		t.record(f, &ep)
-		return
+		return f.lacks
 	}
 }
 
@@ -134,16 +143,16 @@ func (t *attempt) session(ctx context.Context, c *conn, exact bool) *failure {
 }
 
 // connect opens a connection and gets it ready for MAIL.
-func (a *Agent) connect(ctx context.Context, ep endpoint) (*conn, *failure) {
-	c, f := a.open(ctx, ep, ep.tls)
+func (a *Agent) connect(ctx context.Context, ep endpoint, w *watch) (*conn, *failure) {
+	c, f := a.open(ctx, ep, ep.tls, w)
 	if f != nil && f.tls && ep.tls == mail.TLSOpportunistic && ctx.Err() == nil {
 		a.o.Log.Warn("TLS failed, trying in clear text", "relay", ep.relay(), "error", f.reply.Text)
-		c, f = a.open(ctx, ep, mail.TLSNone)
+		c, f = a.open(ctx, ep, mail.TLSNone, nil)
 	}
 	return c, f
 }
 
-func (a *Agent) open(ctx context.Context, ep endpoint, policy mail.TLSPolicy) (*conn, *failure) {
+func (a *Agent) open(ctx context.Context, ep endpoint, policy mail.TLSPolicy, w *watch) (*conn, *failure) {
 	start := time.Now()
 	d := net.Dialer{Timeout: a.o.Timeouts.Connect, KeepAlive: -1} // every phase has its own deadline
 	network, addr := "tcp", ep.addr.String()
@@ -154,14 +163,19 @@ func (a *Agent) open(ctx context.Context, ep endpoint, policy mail.TLSPolicy) (*
 	}
 	nc, err := d.DialContext(ctx, network, addr)
 	if err != nil {
+		if se := (*os.SyscallError)(nil); ep.source.IsValid() && errors.As(err, &se) && se.Syscall == "bind" {
+			a.o.Log.Error("connections cannot come from a source: is it an address of this machine?", "source", ep.source.String(), "relay", ep.relay(), "error", errText(err))
+			return nil, failed("4.3.5", fmt.Sprintf("Connecting to %s from %s: %s", ep.peer(), ep.source, errText(err)))
+		}
 		return nil, failed("4.4.1", fmt.Sprintf("Connecting to %s: %s", ep.peer(), errText(err)))
 	}
-	c := &conn{ep: ep, relay: ep.relay(), o: &a.o, nc: nc}
+	c := &conn{ep: ep, relay: ep.relay(), o: &a.o, nc: nc, watch: w}
 	if sc, ok := nc.(syscall.Conn); ok {
 		c.raw, _ = sc.SyscallConn()
 	}
 	c.in.src = nc
 	f := c.prepare(ctx, policy)
+	c.watch = nil
 	if f != nil {
 		f.smtp = true
 		c.nc.Close()
@@ -179,7 +193,7 @@ func (c *conn) peer() string {
 	return c.relay
 }
 
-// prepare goes from the greeting to the EHLO that counts.
+// prepare goes from the greeting to where MAIL may follow.
 func (c *conn) prepare(ctx context.Context, policy mail.TLSPolicy) *failure {
 	nc := c.nc
 	if ctx.Done() != nil {
@@ -192,13 +206,23 @@ func (c *conn) prepare(ctx context.Context, policy mail.TLSPolicy) *failure {
 	if c.in.code/100 != 2 {
 		return c.refused()
 	}
-	if f := c.hello(ctx); f != nil {
-		return f
+	f := c.hello(ctx)
+	if f == nil {
+		f = c.secure(ctx, policy)
 	}
+	if f == nil && c.ep.credential != "" {
+		f = c.authenticate(ctx)
+	}
+	return f
+}
+
+// secure starts TLS as far as the policy wants it and the server offers it.
+func (c *conn) secure(ctx context.Context, policy mail.TLSPolicy) *failure {
 	if policy == mail.TLSNone {
 		return nil
 	}
 	if !c.ext.startTLS {
+		c.watch.tell(c, tlsrpt.StartTLSNotSupported, nil)
 		if policy == mail.TLSOpportunistic {
 			return nil
 		}
@@ -208,6 +232,8 @@ func (c *conn) prepare(ctx context.Context, policy mail.TLSPolicy) *failure {
 		return f
 	}
 	if c.in.code != 220 {
+		r := c.in.reply()
+		c.watch.tell(c, tlsrpt.StartTLSNotSupported, &r)
 		if policy == mail.TLSOpportunistic && c.in.code != 421 {
 			c.o.Log.Warn("STARTTLS refused, going on in clear text", "relay", c.relay, "reply", c.in.reply().String())
 			return nil
@@ -227,19 +253,45 @@ func (c *conn) startTLS(ctx context.Context, policy mail.TLSPolicy) *failure {
 	config := c.o.TLS.Clone()
 	config.ServerName = c.ep.name()
 	config.InsecureSkipVerify = policy != mail.TLSVerify
-	if c.ep.tlsa != "" {
+	var doubt error // does not matter to the delivery
+	switch {
+	case c.ep.tlsa != "":
 		config.VerifyConnection = func(s tls.ConnectionState) error { return verifyDANE(c.ep.tlsa, c.ep.names(), s) }
+	case c.watch != nil && c.watch.testing && policy != mail.TLSVerify:
+		config.VerifyConnection = func(s tls.ConnectionState) error { doubt = c.watch.inspect(config, s); return nil }
+	}
+	if c.o.Certificate != nil && c.ep.credential != "" {
+		if cred, _ := c.o.Credential(c.ep.credential); cred.external() {
+			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.o.Certificate() }
+		}
 	}
 	tc := tls.Client(c.nc, config)
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeouts.TLS)
 	defer cancel()
 	c.nc.SetDeadline(time.Time{})
 	if err := tc.HandshakeContext(ctx); err != nil {
+		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			c.watch.tell(c, tlsFault(err), err)
+		}
 		f := failed("4.7.5", fmt.Sprintf("TLS with %s: %s", c.peer(), errText(err)))
 		f.tls = true
 		return f
 	}
+	if doubt != nil {
+		c.watch.tell(c, tlsFault(doubt), doubt)
+	} else {
+		c.watch.tell(c, tlsrpt.Success, nil)
+	}
 	c.nc, c.in.src, c.tls = tc, tc, true
+	how := "not verified"
+	switch {
+	case c.ep.tlsa != "":
+		c.verified, how = true, "verified by DANE"
+	case policy == mail.TLSVerify:
+		c.verified, how = true, "verified"
+	}
+	s := tc.ConnectionState()
+	c.proof = tls.VersionName(s.Version) + " " + tls.CipherSuiteName(s.CipherSuite) + ", " + how
 	return nil
 }
 
@@ -254,6 +306,9 @@ func (c *conn) hello(ctx context.Context) *failure {
 	}
 	if c.in.code/100 == 2 {
 		c.ext.parse(c.in.text)
+		name, _, _ := bytes.Cut(c.in.text, []byte("\n"))
+		name, _, _ = bytes.Cut(name, []byte(" "))
+		c.name = mail.Printable(string(name[:min(len(name), 255)]))
 		return nil
 	}
 	c.ext = extensions{}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/wasmta/wasmta/core/deliver/mtasts"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/resolve"
 )
@@ -22,7 +23,10 @@ type SecureResolver interface {
 	Lookup(ctx context.Context, name string, typ uint16) (resolve.Records, error)
 }
 
-const typeTLSA = 52
+const (
+	typeCNAME = 5
+	typeTLSA  = 52
+)
 
 // maxTLSA is how many TLSA records of a server are used.
 const maxTLSA = 50
@@ -37,13 +41,25 @@ const (
 // whoever can break the look-up could take TLS away.
 var errTLSA = errors.New("its TLSA records could not be looked up")
 
-// dane says what DNSSEC-proven TLSA records ask of the connection to a host with these proven addresses (RFC 7672 2.2).
+// dane says what DNSSEC-proven TLSA records ask of the connection to a host with these addresses (RFC 7672 2.2).
 // usable holds the records that a certificate can match, empty if there are none; ask tells that there are records at
 // all: TLS is mandatory then. base is the name under which they were found.
 func (a *Agent) dane(ctx context.Context, host string, h resolve.Host, port uint16) (usable, base string, ask bool, err error) {
 	names := []string{host}
-	if h.Canonical != host {
+	switch {
+	case h.Secure && h.Canonical != host:
 		names = []string{h.Canonical, host}
+	case !h.Secure && (h.Canonical == "" || h.Canonical == host || len(h.Addrs) == 0):
+		return "", "", false, nil
+	case !h.Secure:
+		// An alias may be proven and what it leads to not; its owner's records count then (RFC 7672 2.2.2).
+		r, err := a.o.DANE.Lookup(ctx, host, typeCNAME)
+		switch {
+		case err != nil && !errors.Is(err, resolve.ErrNoDomain) && !errors.Is(err, resolve.ErrBadName) && !errors.Is(err, resolve.ErrBadData):
+			return "", "", false, fmt.Errorf("%w: %w", errTLSA, err)
+		case err != nil || !r.Secure || len(r.Data) == 0:
+			return "", "", false, nil
+		}
 	}
 	for _, name := range names {
 		r, err := a.o.DANE.Lookup(ctx, fmt.Sprintf("_%d._tcp.%s", port, name), typeTLSA)
@@ -158,12 +174,15 @@ func verifyDANE(records string, names []string, s tls.ConnectionState) error {
 }
 
 // secure finds what a host's connection must be, beyond what the route says. unfit is why it cannot be used at all.
-func (t *attempt) secure(ctx context.Context, x resolve.Exchange, h resolve.Host, ep *endpoint) (unfit error) {
+func (t *attempt) secure(ctx context.Context, x resolve.Exchange, h resolve.Host, ep *endpoint, w *watch) (unfit error) {
 	if t.hop.TLS == mail.TLSNone && !t.j.m.Envelope.RequireTLS {
 		return nil // the operator's word
 	}
-	if t.a.o.DANE != nil && x.Secure && h.Secure && !t.ep.lmtp {
+	if t.a.o.DANE != nil && x.Secure && !t.ep.lmtp {
 		usable, base, ask, err := t.a.dane(ctx, x.Host, h, t.port)
+		if err == nil && ask {
+			w.dane(usable, usable == "")
+		}
 		switch {
 		case err != nil:
 			return err
@@ -177,8 +196,8 @@ func (t *attempt) secure(ctx context.Context, x resolve.Exchange, h resolve.Host
 			ep.tls = mail.TLSEncrypt // RFC 7672 2.2: records that cannot be used ask for TLS all the same
 		}
 	}
-	if t.enforce != nil {
-		if !t.enforce.Match(x.Host) {
+	if t.sts != nil && t.sts.Mode == mtasts.Enforce {
+		if !t.sts.Match(x.Host) {
 			return errUnnamed
 		}
 		ep.tls = mail.TLSVerify

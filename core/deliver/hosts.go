@@ -17,8 +17,24 @@ import (
 // Limits of one attempt at one next hop, as in Postfix (smtp_mx_address_limit, smtp_mx_session_limit).
 const (
 	maxAddrs    = 5
-	maxSessions = 2 // that end in an SMTP failure
+	maxSessions = 2  // that end in an SMTP failure
+	maxTLSAddrs = 40 // of a message with REQUIRETLS, which is not given up before all exchangers were asked
 )
+
+// Source is where connections come from: at most one address of each family, and the name that belongs to them.
+type Source struct {
+	V4, V6 netip.Addr // invalid: none
+	Helo   string     // given in EHLO; an MX of this name is us; empty: Options.Hostname
+}
+
+// to is the address from which remote is reached.
+func (s Source) to(remote netip.Addr) (from netip.Addr, ok bool) {
+	from = s.V6
+	if remote.Unmap().Is4() {
+		from = s.V4
+	}
+	return from, from.IsValid()
+}
 
 // endpoint is a server and the way to speak to it. Equal endpoints share connections.
 type endpoint struct {
@@ -27,8 +43,10 @@ type endpoint struct {
 	path   string // of a unix socket; then there is no addr
 	lmtp   bool
 	tls    mail.TLSPolicy
-	source netip.Addr
+	source netip.Addr // invalid: any
 	helo   string
+
+	credential string // empty: no AUTH
 
 	tlsa   string // records that the certificate must match (DANE); empty: none
 	base   string // the name under which they stand
@@ -70,6 +88,16 @@ func (e *endpoint) peer() string {
 	return e.relay()
 }
 
+// local tells whether what is said to it stays on this machine.
+func (e *endpoint) local() bool { return e.path != "" || e.addr.Addr().Unmap().IsLoopback() }
+
+// guard asks for a certificate where a secret is to be told: it is for nobody else.
+func (e *endpoint) guard() {
+	if e.credential != "" && e.tls == mail.TLSOpportunistic && !e.local() {
+		e.tls = mail.TLSVerify
+	}
+}
+
 // attempt is the way through the hosts of one next hop.
 type attempt struct {
 	a        *Agent
@@ -77,11 +105,14 @@ type attempt struct {
 	hop      mail.NextHop
 	ep       endpoint // what all its endpoints have in common
 	port     uint16
+	source   Source         // zero: connections come from any address
 	domain   string         // whose exchangers these are
-	enforce  *mtasts.Policy // of domain; nil: none is enforced
+	sts      *mtasts.Policy // of domain; nil: none is in force
+	stsFault string         // why a policy that is announced cannot be had
 	byMX     bool           // hosts and addresses are the choice of the recipient's domain
 	addrs    int
 	sessions int
+	rest     []int        // those whom the session before has left over, when its server wants another one; nil: all
 	soft     *mail.Result // a host that may do better later
 	hard     bool         // a host refused every message
 }
@@ -89,22 +120,10 @@ type attempt struct {
 // remote delivers by SMTP or LMTP.
 func (a *Agent) remote(ctx context.Context, hop mail.NextHop, j *job) {
 	t := &attempt{a: a, j: j, hop: hop, port: hop.Port, byMX: hop.Transport == mail.TransportMX}
-	t.ep = endpoint{tls: hop.TLS, helo: a.helo, lmtp: hop.Transport == mail.TransportLMTP || hop.Transport == mail.TransportLMTPUnix}
-	if hop.Helo != "" {
-		helo, err := mail.ParseDomain(hop.Helo)
-		if err != nil {
-			t.give(failed("4.3.5", "The route has a HELO name that is not a domain"))
-			return
-		}
-		t.ep.helo = mail.DomainKey(helo)
-	}
-	if hop.Source != "" {
-		source, err := netip.ParseAddr(hop.Source)
-		if err != nil {
-			t.give(failed("4.3.5", "The route has a source that is not an address"))
-			return
-		}
-		t.ep.source = source.Unmap()
+	t.ep = endpoint{tls: hop.TLS, helo: a.helo, credential: hop.Credential, lmtp: hop.Transport == mail.TransportLMTP || hop.Transport == mail.TransportLMTPUnix}
+	if f := t.egress(); f != nil {
+		t.give(f)
+		return
 	}
 	if j.m.Envelope.RequireTLS && t.ep.tls != mail.TLSVerify && hop.Transport != mail.TransportLMTPUnix {
 		t.ep.tls = mail.TLSVerify // RFC 8689 4.2.1
@@ -115,8 +134,13 @@ func (a *Agent) remote(ctx context.Context, hop mail.NextHop, j *job) {
 			t.ep.tls = mail.TLSNone // it does not leave the machine
 		}
 		t.ep.host, t.ep.path = a.helo, hop.Host
-		t.try(ctx, t.ep)
+		t.try(ctx, t.ep, nil)
 	case mail.TransportMX:
+		if hop.Credential != "" { // whoever can change its MX records would be told the secret
+			a.o.Log.Error("a credential is only for a next hop that is given by name: write to = \"smtp:HOST:PORT\"", "credential", hop.Credential, "next_hop", hop.String())
+			t.give(failed("4.3.5", "The route has a credential for mail exchangers"))
+			return
+		}
 		def(&t.port, a.o.MXPort)
 		t.exchanges(ctx)
 	default:
@@ -129,6 +153,34 @@ func (a *Agent) remote(ctx context.Context, hop mail.NextHop, j *job) {
 		// The operator's word needs no proof.
 		t.hosts(ctx, []resolve.Exchange{{Host: hop.Host, Secure: true}})
 	}
+}
+
+// egress finds where the connections come from, and the name to say.
+func (t *attempt) egress() *failure {
+	helo := t.hop.Helo
+	if t.hop.Source != "" {
+		if addr, err := netip.ParseAddr(t.hop.Source); err == nil {
+			if addr = addr.Unmap(); addr.Is4() {
+				t.source.V4 = addr
+			} else {
+				t.source.V6 = addr
+			}
+		} else if s, ok := t.a.o.Sources[t.hop.Source]; ok {
+			t.source = s
+			helo = cmp.Or(helo, s.Helo)
+		} else {
+			t.a.o.Log.Error("a route names a source that there is not; write an address, or the name of a [[source]]", "source", t.hop.Source, "next_hop", t.hop.String())
+			return failed("4.3.5", "The route has a source that is neither an address nor one of [[source]]")
+		}
+	}
+	if helo != "" {
+		name, err := mail.ParseDomain(helo)
+		if err != nil {
+			return failed("4.3.5", "The route has a HELO name that is not a domain")
+		}
+		t.ep.helo = mail.DomainKey(name)
+	}
+	return nil
 }
 
 // give is the end for all recipients that are open.
@@ -180,7 +232,7 @@ func (t *attempt) exchanges(ctx context.Context) {
 	}
 	// RFC 5321 5.1: an exchanger of ours ends the list, together with those that are not better than it.
 	for _, x := range list {
-		if strings.EqualFold(x.Host, t.a.helo) {
+		if t.a.own[mail.DomainKey(x.Host)] {
 			for i, y := range list {
 				if y.Preference >= x.Preference {
 					list = list[:i]
@@ -195,8 +247,10 @@ func (t *attempt) exchanges(ctx context.Context) {
 		return
 	}
 	if t.a.o.STS != nil && (t.hop.TLS != mail.TLSNone || t.j.m.Envelope.RequireTLS) {
-		if p, ok := t.a.o.STS.Policy(ctx, domain); ok && p.Mode == mtasts.Enforce {
-			t.enforce = &p
+		if p, ok := t.a.o.STS.Policy(ctx, domain); ok {
+			t.sts = &p
+		} else if s, ok := t.a.o.STS.(interface{ Fault(string) string }); ok {
+			t.stsFault = s.Fault(domain)
 		}
 	}
 	t.hosts(ctx, list)
@@ -204,6 +258,12 @@ func (t *attempt) exchanges(ctx context.Context) {
 
 func loops(domain string) *failure {
 	return failed("5.4.6", fmt.Sprintf("Mail for %s loops back to this server", domain))
+}
+
+// candidate is an endpoint to be tried, and what a new session with it is reported as.
+type candidate struct {
+	endpoint
+	watch *watch
 }
 
 // hosts delivers to the first host of list, which is sorted by preference, that takes the message.
@@ -216,7 +276,7 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 			equals++
 		}
 		// All equals are looked up before one is tried: if one of them is us, none may be.
-		var eps []endpoint
+		var eps []candidate
 		for _, x := range list[:equals] {
 			h, err := t.lookup(ctx, x.Host)
 			if err != nil {
@@ -225,9 +285,10 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 				temporary = temporary || !permanent
 				t.a.o.Log.Debug("address look-up failed", "host", x.Host, "error", err)
 			}
-			secured, unfit := t.ep, error(nil)
+			secured, w, unfit := t.ep, t.watch(x.Host), error(nil)
 			if err == nil {
-				if unfit = t.secure(ctx, x, h, &secured); unfit != nil {
+				if unfit = t.secure(ctx, x, h, &secured, w); unfit != nil {
+					w.unused(unfit)
 					unnamed = unnamed || errors.Is(unfit, errUnnamed)
 					unproven = unproven || errors.Is(unfit, errTLSA)
 					temporary = temporary || unproven
@@ -243,19 +304,27 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 				case unfit != nil:
 				case t.byMX && t.a.denied(ep.addr.Addr()):
 					refused = true
-				case ep.source.IsValid() && ep.source.Is4() != ep.addr.Addr().Is4():
-					unsuited = true // no way from there
 				default:
-					eps = append(eps, ep)
+					if t.source.V4.IsValid() || t.source.V6.IsValid() {
+						from, ok := t.source.to(ep.addr.Addr())
+						if !ok {
+							unsuited = true // no way from there
+							continue
+						}
+						ep.source = from
+					}
+					ep.guard()
+					eps = append(eps, candidate{ep, w})
 				}
 			}
 		}
 		if looped && t.byMX {
 			eps = nil
 		}
-		for _, ep := range eps {
-			if t.open(ctx) {
-				t.try(ctx, ep)
+		lacking := ""
+		for _, e := range eps {
+			if e.host != lacking && t.open(ctx) && t.try(ctx, e.endpoint, e.watch) {
+				lacking = e.host // its other addresses are the same server
 			}
 		}
 		list = list[equals:]
@@ -287,7 +356,7 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 	case temporary:
 		t.give(failed("4.4.3", "The addresses of the hosts of "+name+" could not be looked up"))
 	case unsuited:
-		t.give(failed("4.4.4", "The hosts of "+name+" have no address that can be reached from "+t.ep.source.String()))
+		t.give(failed("4.4.4", "The hosts of "+name+" have no address of a family that the source "+t.hop.Source+" has"))
 	case refused:
 		t.give(failed("5.4.4", "The mail exchangers of "+name+" have addresses that mail is not sent to"))
 	case t.byMX:
@@ -299,7 +368,11 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 
 // open tells whether another address may be tried.
 func (t *attempt) open(ctx context.Context) bool {
-	return ctx.Err() == nil && t.addrs < maxAddrs && t.sessions < maxSessions && t.j.any(answered)
+	addrs := maxAddrs
+	if t.j.m.Envelope.RequireTLS {
+		addrs = maxTLSAddrs
+	}
+	return ctx.Err() == nil && t.addrs < addrs && t.sessions < maxSessions && t.j.any(answered)
 }
 
 func (t *attempt) lookup(ctx context.Context, host string) (resolve.Host, error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/wasmta/wasmta/core/mail"
 )
@@ -149,11 +150,18 @@ func (r *replyReader) reply() mail.Reply {
 // extensions are what a server offers (RFC 5321 4.1.1.1).
 type extensions struct {
 	esmtp, pipelining, eightBit, chunking, binary, utf8, dsn, startTLS, requireTLS bool
+	priority, rrvs                                                                 bool // MT-PRIORITY (RFC 6710), RRVS (RFC 7293)
 
 	size    bool
 	maxSize int64 // octets; 0: not said
 	maxRcpt int   // RFC 9422 LIMITS RCPTMAX; 0: not said
 	maxMail int   // MAILMAX
+	domains int   // RCPTDOMAINMAX
+
+	deliverBy bool          // RFC 2852
+	minBy     time.Duration // the shortest time that it takes with by-mode R
+
+	auth []string // SASL mechanisms, upper case
 }
 
 // parse reads the text of a positive reply to EHLO. What is malformed is not offered.
@@ -182,6 +190,17 @@ func (x *extensions) parse(text []byte) {
 		case "SIZE":
 			x.size = true
 			x.maxSize = number(arg)
+		case "MT-PRIORITY":
+			x.priority = true
+		case "RRVS":
+			x.rrvs = true
+		case "DELIVERBY":
+			x.deliverBy = true
+			x.minBy = time.Duration(min(number(arg), 1<<30)) * time.Second
+		case "AUTH":
+			for _, m := range bytes.Fields(arg) {
+				x.auth = append(x.auth, strings.ToUpper(string(m)))
+			}
 		case "LIMITS":
 			for limit := range bytes.FieldsSeq(arg) {
 				name, value, _ := bytes.Cut(limit, []byte("="))
@@ -190,6 +209,8 @@ func (x *extensions) parse(text []byte) {
 					x.maxRcpt = int(min(number(value), 1<<20))
 				case "MAILMAX":
 					x.maxMail = int(min(number(value), 1<<20))
+				case "RCPTDOMAINMAX":
+					x.domains = int(min(number(value), 1<<20))
 				}
 			}
 		}

@@ -38,9 +38,10 @@ type transaction struct {
 	small bool  // BDAT along with the commands
 
 	start    time.Time
-	next     int  // the command whose reply is next: stepReset, stepMail, then idx, then DATA
-	replies  int  // read so far
-	sent     bool // content has been sent, in part or in full
+	now      time.Time // for what is left of BY
+	next     int       // the command whose reply is next: stepReset, stepMail, then idx, then DATA
+	replies  int       // read so far
+	sent     bool      // content has been sent, in part or in full
 	mailOK   bool
 	accepted []int
 	done     int   // of accepted, those with their last reply
@@ -60,18 +61,31 @@ func (t *attempt) transactions(ctx context.Context, c *conn, b *buffers, exact b
 	if c.ext.maxRcpt > 0 {
 		limit = min(limit, c.ext.maxRcpt)
 	}
-	c.requirements(j)
+	now := t.a.now()
+	if f := c.lacks(j.m, now); f != nil {
+		return f
+	}
 	b.idx = b.idx[:0]
-	j.each(answered, func(i int) { b.idx = append(b.idx, i) })
+	j.each(answered, func(i int) {
+		if t.rest != nil && !slices.Contains(t.rest, i) {
+			return
+		}
+		if r := c.lacksFor(j.m, i); r != nil {
+			j.set(i, answered, c.ours(r)) // another host may have it
+			t.hard = true
+			return
+		}
+		b.idx = append(b.idx, i)
+	})
 	todo := b.idx
-	for len(todo) > 0 {
-		if c.ext.maxMail > 0 && c.messages >= c.ext.maxMail { // RFC 9422 4.1
-			f := failed("4.5.3", c.peer()+" takes no more transactions in this session")
-			f.inStep = true
+	for first := true; len(todo) > 0; first = false {
+		n := min(c.within(j.m, todo), limit)
+		if n == 0 || c.ext.maxMail > 0 && c.messages >= c.ext.maxMail { // RFC 9422 4.1, 4.3
+			f := failed("4.5.3", c.peer()+" takes no more in this session")
+			f.inStep, f.again, t.rest = true, !first || c.reused, slices.Clone(todo) // another session goes on
 			return f
 		}
-		n := min(len(todo), limit)
-		x := transaction{c: c, ctx: ctx, j: j, b: b, idx: todo[:n], exact: exact, start: time.Now(), accepted: b.more[:0]}
+		x := transaction{c: c, ctx: ctx, j: j, b: b, idx: todo[:n], exact: exact, start: time.Now(), accepted: b.more[:0], now: now}
 		todo = todo[n:]
 		f := x.run()
 		b.more = x.accepted
@@ -89,39 +103,73 @@ func (t *attempt) transactions(ctx context.Context, c *conn, b *buffers, exact b
 	return nil
 }
 
-// requirements settles the recipients for whom the server lacks something.
-func (c *conn) requirements(j *job) {
-	m := j.m
+// within puts those of todo first that the server's limit of domains lets in, and tells how many they are.
+func (c *conn) within(m *mail.Message, todo []int) int {
+	if c.ext.domains == 0 {
+		return len(todo)
+	}
+	if c.domains == nil {
+		c.domains = make(map[string]bool)
+	}
+	n := 0
+	for k, i := range todo {
+		domain := m.Envelope.Recipients[i].ForwardPath.DomainKey()
+		if !c.domains[domain] {
+			if len(c.domains) >= c.ext.domains {
+				continue
+			}
+			c.domains[domain] = true
+		}
+		todo[n], todo[k] = todo[k], todo[n]
+		n++
+	}
+	return n
+}
+
+// ours is the result of a reply that the server has not given.
+func (c *conn) ours(r *mail.Reply) mail.Result {
+	out := c.result(r.Clean(), time.Time{})
+	out.RemoteMTA = ""
+	return out
+}
+
+// lacks is why the server cannot have the message at all. Another host of the same next hop may.
+func (c *conn) lacks(m *mail.Message, now time.Time) *failure {
 	e := &m.Envelope
-	fail := func(code int, enhanced, text string) {
-		r := c.result(mail.NewReply(code, enhanced, text+" "+c.peer()).Clean(), time.Time{})
-		r.RemoteMTA = ""
-		j.each(answered, func(i int) { j.set(i, settled, r) })
+	fail := func(code int, enhanced, text string) *failure {
+		return &failure{reply: mail.NewReply(code, enhanced, text+" "+c.peer()).Clean(), state: answered, inStep: true, lacks: true}
 	}
 	switch {
 	case c.ext.maxSize > 0 && m.Size() > c.ext.maxSize:
-		fail(552, "5.3.4", fmt.Sprintf("The message has %d octets, more than the limit of %d of", m.Size(), c.ext.maxSize))
+		return fail(552, "5.3.4", fmt.Sprintf("The message has %d octets, more than the limit of %d of", m.Size(), c.ext.maxSize))
 	case e.Body == mail.BodyBinaryMIME && !(c.ext.chunking && c.ext.binary):
-		fail(554, "5.6.3", "The message is BINARYMIME, which is not offered by")
+		return fail(554, "5.6.3", "The message is BINARYMIME, which is not offered by")
 	case e.RequireTLS && c.ep.path == "" && !(c.tls && c.ext.requireTLS):
-		fail(554, "5.7.30", "The message has REQUIRETLS, which is not offered by")
+		return fail(554, "5.7.30", "The message has REQUIRETLS, which is not offered by")
 	case (e.SMTPUTF8 && !isASCII(m.Header) || e.ReversePath.NeedsUTF8()) && !c.ext.utf8:
 		// Many clients ask for SMTPUTF8 whenever it is offered; what is ASCII does not need it.
-		fail(554, "5.6.7", "The message needs SMTPUTF8, which is not offered by")
-	case !c.ext.utf8:
-		j.each(answered, func(i int) {
-			if e.Recipients[i].ForwardPath.NeedsUTF8() {
-				r := c.result(mail.NewReply(554, "5.6.7", "The forward-path needs SMTPUTF8, which is not offered by "+c.peer()).Clean(), time.Time{})
-				r.RemoteMTA = ""
-				j.set(i, settled, r)
-			}
-		})
+		return fail(554, "5.6.7", "The message needs SMTPUTF8, which is not offered by")
+	case e.By.Return && !e.By.Time.IsZero() && c.ext.deliverBy && e.By.Time.Sub(now) < c.ext.minBy:
+		return fail(554, "5.4.7", "The time for delivery that is left is shorter than it has to be at")
 	}
+	return nil
+}
+
+// lacksFor is why the server cannot have the message for one recipient; nil: it can.
+func (c *conn) lacksFor(m *mail.Message, i int) *mail.Reply {
+	r := &m.Envelope.Recipients[i]
+	switch {
+	case r.ForwardPath.NeedsUTF8() && !c.ext.utf8:
+		return mail.NewReply(554, "5.6.7", "The forward-path needs SMTPUTF8, which is not offered by "+c.peer())
+	case !r.ValidSince.IsZero() && !r.ValidSinceContinue && !c.ext.rrvs:
+		return mail.NewReply(550, "5.7.19", "The recipient is required to be valid since a time (RRVS), which is not offered by "+c.peer())
+	}
+	return nil
 }
 
 // result is what a reply of the server means for a recipient.
 func (c *conn) result(r mail.Reply, start time.Time) mail.Result {
-	out := mail.Result{Outcome: outcome(r), Reply: r, RemoteMTA: c.ep.host, Relay: c.relay, Connect: c.took, Reached: true}
+	out := mail.Result{Outcome: outcome(r), Reply: r, RemoteMTA: c.ep.host, Relay: c.relay, Connect: c.took, Reached: true, TLS: c.proof}
 	if !start.IsZero() {
 		out.Transmit = time.Since(start)
 	}
@@ -332,11 +380,24 @@ func (x *transaction) give(i int, r mail.Result) {
 	switch r.Outcome {
 	case mail.Delivered:
 		s = settled
-		r.Relayed = !x.c.ext.dsn && x.j.m.Envelope.Recipients[i].Notify&mail.NotifySuccess != 0
+		r.Relayed = x.relayed(&x.j.m.Envelope.Recipients[i])
 	case mail.Failed:
 		s = settled
 	}
 	x.j.set(i, s, r)
+}
+
+// relayed tells whether the sender is to know that a recipient's message has gone where nothing more will be heard of it:
+// where success is not reported (RFC 3461 5.2.2), where a deadline ends, or is handed on with a trace (RFC 2852 4).
+func (x *transaction) relayed(r *mail.Recipient) bool {
+	by, ext := &x.j.m.Envelope.By, &x.c.ext
+	switch {
+	case !ext.dsn && r.Notify&mail.NotifySuccess != 0:
+		return true
+	case by.Time.IsZero() || r.Notify&mail.NotifyNever != 0:
+		return false
+	}
+	return by.Trace || !ext.deliverBy && !by.Return
 }
 
 // broken is the end of the connection in the middle of the transaction.
@@ -586,7 +647,31 @@ func (x *transaction) appendMail(out []byte) []byte {
 			out = append(append(out, " ENVID="...), mail.EncodeXtext(e.EnvID)...)
 		}
 	}
+	if e.Priority != 0 && ext.priority { // without it the message goes all the same (RFC 6710 5)
+		out = append(out, " MT-PRIORITY="...)
+		out = strconv.AppendInt(out, int64(e.Priority), 10)
+	}
+	if !e.By.Time.IsZero() && ext.deliverBy {
+		out = x.appendBy(out)
+	}
 	return append(out, "\r\n"...)
+}
+
+// appendBy adds what is left of the deadline, in full seconds (RFC 2852 4).
+func (x *transaction) appendBy(out []byte) []byte {
+	by := &x.j.m.Envelope.By
+	left := int64(by.Time.Sub(x.now) / time.Second)
+	mode := byte('N')
+	if by.Return {
+		mode, left = 'R', max(left, 1) // zero and less are for N
+	}
+	out = append(out, " BY="...)
+	out = strconv.AppendInt(out, min(max(left, -999999999), 999999999), 10)
+	out = append(out, ';', mode)
+	if by.Trace {
+		out = append(out, 'T')
+	}
+	return out
 }
 
 // utf8 tells whether this transaction needs SMTPUTF8.
@@ -620,6 +705,14 @@ func (x *transaction) appendRcpt(out []byte, i int) []byte {
 			} else {
 				out = append(out, mail.EncodeXtext(r.Orcpt)...)
 			}
+		}
+	}
+	if !r.ValidSince.IsZero() && x.c.ext.rrvs {
+		out = r.ValidSince.UTC().AppendFormat(append(out, " RRVS="...), time.RFC3339)
+		if r.ValidSinceContinue {
+			out = append(out, ";C"...)
+		} else {
+			out = append(out, ";R"...)
 		}
 	}
 	return append(out, "\r\n"...)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
@@ -47,6 +48,8 @@ type Script struct {
 	Stall int
 	// Hangup, for DATA, closes the connection after so many octets of content; 0: never.
 	Hangup int
+	// Auth, if not nil, has the conversation of AUTH and gives the reply to its end. What is offered is for Extensions to say.
+	Auth func(*Auth) (reply string)
 	// Forget counts messages without keeping them, for benchmarks.
 	Forget bool
 }
@@ -60,11 +63,23 @@ type Command struct {
 	Arg      string // what follows the verb and a blank
 }
 
+// Auth is a conversation of AUTH (RFC 4954).
+type Auth struct {
+	Command
+	Mechanism string
+	Initial   []byte               // the initial response; nil: none came
+	State     *tls.ConnectionState // nil: clear text
+	// Challenge sends a challenge and returns the response; ok is false if the client gave up, or sent no base64.
+	Challenge func(challenge []byte) (response []byte, ok bool)
+}
+
 // Received is a message that the server took.
 type Received struct {
 	Session    int
 	Helo       string
 	TLS        bool
+	Auth       string // mechanism; empty: not authenticated
+	Remote     string // address of the client, host:port
 	From       string // with angle brackets
 	FromParams string // what follows the path
 	To         []string
@@ -218,6 +233,7 @@ type peer struct {
 	cmd  Command
 	msg  Received
 	mail bool
+	auth string
 }
 
 var errClosing = errors.New("closing")
@@ -298,6 +314,8 @@ func (p *peer) command(verb, arg string) error {
 		return p.say(verb, arg, reply)
 	case "STARTTLS":
 		return p.startTLS()
+	case "AUTH":
+		return p.authenticate(arg)
 	case "MAIL":
 		p.reset()
 		p.msg.From, p.msg.FromParams = path(arg)
@@ -348,7 +366,7 @@ func (p *peer) command(verb, arg string) error {
 
 func (p *peer) reset() {
 	p.mail = false
-	p.msg = Received{Session: p.cmd.Session, Helo: p.msg.Helo, TLS: p.cmd.TLS}
+	p.msg = Received{Session: p.cmd.Session, Helo: p.msg.Helo, TLS: p.cmd.TLS, Auth: p.auth, Remote: p.conn.RemoteAddr().String()}
 }
 
 // path splits "FROM:<a@b> PARAMS".
@@ -358,6 +376,50 @@ func path(arg string) (path, params string) {
 		return arg[:i+1], strings.TrimPrefix(arg[i+1:], " ")
 	}
 	return arg, ""
+}
+
+func (p *peer) authenticate(arg string) error {
+	if p.s.script.Auth == nil {
+		return p.say("AUTH", arg, "502 5.5.1 No AUTH here")
+	}
+	a := &Auth{Command: p.cmd}
+	a.Verb, a.Arg = "AUTH", arg
+	mechanism, initial, has := strings.Cut(arg, " ")
+	a.Mechanism = strings.ToUpper(mechanism)
+	if has {
+		b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(initial, "="))
+		if err != nil {
+			return p.send("AUTH", "501 5.5.2 Not base64")
+		}
+		a.Initial = b
+	}
+	if c, ok := p.conn.(*tls.Conn); ok {
+		s := c.ConnectionState()
+		a.State = &s
+	}
+	var broken error
+	a.Challenge = func(challenge []byte) ([]byte, bool) {
+		if broken = p.send("AUTH", "334 "+base64.StdEncoding.EncodeToString(challenge)); broken == nil {
+			broken = p.out.Flush()
+		}
+		if broken != nil {
+			return nil, false
+		}
+		var line string
+		if line, broken = p.in.ReadString('\n'); broken != nil {
+			return nil, false
+		}
+		response, err := base64.StdEncoding.DecodeString(strings.TrimRight(line, "\r\n"))
+		return response, err == nil
+	}
+	reply := p.s.script.Auth(a)
+	if broken != nil {
+		return broken
+	}
+	if strings.HasPrefix(reply, "235") {
+		p.auth = a.Mechanism
+	}
+	return p.send("AUTH", reply)
 }
 
 func (p *peer) startTLS() error {

@@ -16,6 +16,7 @@ import (
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/queue"
 	"github.com/wasmta/wasmta/core/route"
+	"github.com/wasmta/wasmta/core/trace"
 )
 
 // localWindow is how long results of deliveries on this machine may wait for
@@ -31,6 +32,7 @@ type task struct {
 	rcpts []recipient // of the item, in its order
 	k     *hook.Conversation
 	began time.Time
+	trace *trace.Record
 
 	header  mail.Header // parsed when a plugin is to be asked
 	parsed  bool
@@ -97,7 +99,8 @@ func (m *Manager) process(e *entry) {
 		return
 	}
 	e.prio, e.rcpts = item.Priority, len(item.Recipients)
-	t = &task{m: m, e: e, item: item, began: now}
+	t = &task{m: m, e: e, item: item, began: now, trace: m.opts.Trace.Item(e.ref.ID, e.ref.Item)}
+	defer t.trace.Flush()
 	if len(item.Recipients) == 0 {
 		t.settle(true) // nothing is left to do: remove it
 		return
@@ -127,6 +130,9 @@ func (m *Manager) process(e *entry) {
 		m.opts.Log.PluginFailed(item.ID.String(), f.Plugin, f.Generation, f.Stage.String(), f.Policy.String(), f.Err)
 	})
 	defer t.k.Close()
+	if t.trace != nil {
+		t.k.Observe(t.trace)
+	}
 	t.body = &lazyBody{open: func() (queue.Body, error) { return m.opts.Store.Body(ctx, item.ID) }}
 	defer t.body.close()
 	t.run(ctx)
@@ -203,6 +209,7 @@ func (t *task) run(ctx context.Context) {
 		t.settle(true)
 		return
 	}
+	t.traceRoute(&d)
 	groups := d.Groups
 	for n, g := range groups {
 		if g.Reply != nil {
@@ -372,6 +379,7 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 	t.e.unsent = false
 	m.mu.Unlock()
 	results, sound := m.deliver(ctx, hops, msg)
+	t.trace.Attempted(t.item.Attempts+1, hops, began, env.Recipients, results)
 	if t.first.IsZero() {
 		t.first = began
 	}

@@ -109,7 +109,8 @@ func (m *Manager) bounce(ctx context.Context, ref queue.Ref, reply mail.Reply) e
 		return err
 	}
 	// The entry that each holds is not this one, which nobody else knows.
-	t := &task{m: m, item: item, msg: msg, began: time.Now()}
+	t := &task{m: m, item: item, msg: msg, began: time.Now(), trace: m.opts.Trace.Item(ref.ID, ref.Item)}
+	defer t.trace.Flush()
 	if t.header, err = mail.ParseHeader(msg.Header); err != nil {
 		t.header = mail.Header{}
 	}
@@ -119,6 +120,9 @@ func (m *Manager) bounce(ctx context.Context, ref queue.Ref, reply mail.Reply) e
 		m.opts.Log.PluginFailed(ref.ID.String(), f.Plugin, f.Generation, f.Stage.String(), f.Policy.String(), f.Err)
 	})
 	defer t.k.Close()
+	if t.trace != nil {
+		t.k.Observe(t.trace)
+	}
 	t.body = &lazyBody{open: func() (queue.Body, error) { return m.opts.Store.Body(ctx, ref.ID) }}
 	defer t.body.close()
 	t.rcpts = make([]recipient, len(item.Recipients))
@@ -319,6 +323,11 @@ func (m *Manager) giveBack(e *entry, again bool) {
 func (m *Manager) acted(err error, ref queue.Ref, act, detail string) error {
 	if err == nil {
 		m.opts.Log.Operator(ref.ID, act, detail)
+		item := ref.Item
+		if item == allItems {
+			item = 0
+		}
+		m.opts.Trace.Operator(ref.ID, item, act, detail)
 	}
 	return err
 }

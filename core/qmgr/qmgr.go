@@ -15,6 +15,7 @@ import (
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/queue"
 	"github.com/wasmta/wasmta/core/route"
+	"github.com/wasmta/wasmta/core/trace"
 )
 
 // Deliverer makes one attempt. It tries hops in their order until one takes
@@ -33,7 +34,8 @@ type Options struct {
 	Router    *route.Router
 	Deliverer Deliverer
 	Log       event.Log
-	Hostname  string // the reporting MTA of notifications
+	Trace     *trace.Store // nil: none is kept
+	Hostname  string       // the reporting MTA of notifications
 
 	Retry     []time.Duration // wait after the nth attempt, +-10 %; the last one repeats; default 5m 15m 30m 1h 2h 4h
 	Lifetime  time.Duration   // of our notifications, and of items without an expiry time; default 5 days

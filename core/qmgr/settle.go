@@ -139,9 +139,11 @@ func (t *task) record(last bool) (queue.Item, error) {
 	if err != nil {
 		return item, err
 	}
+	t.traceOutcomes(&item, last)
 	for i := range notices {
 		if i < len(refs) {
 			n := &notices[i]
+			t.trace.Notified(refs[i].ID, n.action.String(), n.Envelope.Recipients[0].ForwardPath)
 			m.opts.Log.Notified(item.ID, refs[i].ID, n.action.String(), n.Envelope.Recipients[0].ForwardPath)
 			m.opts.Log.Queued(refs[i].ID, mail.Path{}, int64(len(n.Header)+len(n.Body)), 1, n.id, false)
 		}
@@ -149,6 +151,7 @@ func (t *task) record(last bool) (queue.Item, error) {
 	m.Enqueue(refs)
 	if gone {
 		m.opts.Log.Removed(item.ID)
+		t.trace.Gone()
 	}
 	for i := range t.rcpts {
 		r := &t.rcpts[i]
@@ -205,8 +208,12 @@ func (t *task) late(now time.Time) bool {
 	if by := t.msg.Envelope.By; !by.Return && !by.Time.IsZero() && !now.Before(by.Time) {
 		return true
 	}
+	since := t.item.Arrived
+	if held := t.msg.Envelope.HoldUntil; held.After(since) {
+		since = held // for so long its sender wanted it to wait (RFC 4865)
+	}
 	w := t.m.opts.WarnAfter
-	return w > 0 && now.Sub(t.item.Arrived) >= w
+	return w > 0 && now.Sub(since) >= w
 }
 
 // nextDue is when the item is tried again. An item that would outlive its
@@ -424,6 +431,7 @@ func (m *Manager) hold(e *entry, reason string) {
 		it.Held, it.Reason = true, mail.Printable(reason)
 		return nil
 	})
+	m.opts.Trace.Held(e.ref.ID, e.ref.Item, reason)
 	if err != nil && !errors.Is(err, queue.ErrGone) {
 		m.log.Error("the item cannot be held; it is left alone", "id", e.ref.ID.String(), "item", e.ref.Item, "error", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,14 +24,36 @@ func (s *session) wantsAuth() bool { return s.chain != nil && s.chain.Wants(hook
 // safeForAuth tells whether a password may travel here.
 func (s *session) safeForAuth() bool { return s.client.TLS != nil || s.opts.AuthWithoutTLS }
 
-// mechanisms are those of ours that plugins left in the reply to EHLO.
-func mechanisms(extensions []string) (list []string) {
+// possible are the mechanisms of the configuration that this connection can do.
+func (s *session) possible() (list []string) {
+	if !s.wantsAuth() || !s.safeForAuth() {
+		return nil
+	}
+	for _, m := range s.opts.AuthMechanisms {
+		if m == scramPlus && len(s.bindings) == 0 || m == external && s.certUser == "" {
+			continue
+		}
+		if (m == scramPlus || m == external) && s.spoken.given {
+			continue // the TLS session is that of who spoke for the client
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+const (
+	scramPlus = "SCRAM-SHA-256-PLUS"
+	external  = "EXTERNAL"
+)
+
+// mechanisms are those of possible that plugins left in the reply to EHLO.
+func mechanisms(extensions, possible []string) (list []string) {
 	for _, x := range extensions {
 		if keyword(x) != "AUTH" {
 			continue
 		}
 		for _, m := range strings.Fields(x)[1:] {
-			if m = strings.ToUpper(m); slices.Contains(sasl.Names(), m) {
+			if m = strings.ToUpper(m); slices.Contains(possible, m) {
 				list = append(list, m)
 			}
 		}
@@ -72,7 +93,8 @@ func (s *session) authCommand(arg string) {
 
 // exchange plays the challenges and responses of a mechanism.
 func (s *session) exchange(mechanism string, initial []byte) {
-	x := sasl.New(mechanism)
+	e := &authentication{s: s, mechanism: mechanism, begun: time.Now()}
+	x := sasl.New(mechanism, sasl.Options{Bindings: s.bindings, Plus: slices.Contains(s.mechs, scramPlus), External: s.certUser, Keys: e.keys})
 	defer x.Close()
 	var response []byte
 	if initial != nil {
@@ -86,37 +108,49 @@ func (s *session) exchange(mechanism string, initial []byte) {
 	for {
 		challenge, done, err := x.Next(response)
 		clear(response)
-		begun := time.Now()
-		if err != nil {
-			s.authFailed(mechanism, "", err.Error(), "", begun, invalidCredentials())
+		e.begun = time.Now()
+		switch {
+		case errors.Is(err, errAnswered):
 			return
-		}
-		if done {
+		case err != nil:
+			e.malformed(err)
+			return
+		case done:
 			c := x.Credentials()
-			s.authenticate(&hook.Credentials{Mechanism: mechanism, User: c.User, AuthzID: c.AuthzID, Password: c.Password}, begun)
+			e.complete(&hook.Credentials{Mechanism: mechanism, User: c.User, AuthzID: c.AuthzID, Password: c.Password})
 			return
 		}
 		s.wire.Send("334 " + base64.StdEncoding.EncodeToString(challenge) + "\r\n")
 		line, err := s.wire.ReadResponse()
 		var bad gate.LineError
+		var r *mail.Reply
 		switch {
 		case errors.As(err, &bad) && bad == gate.LineTooLong:
-			s.bad(mail.NewReply(500, "5.5.6", "Authentication exchange line is too long"))
-			return
+			r = mail.NewReply(500, "5.5.6", "Authentication exchange line is too long")
 		case errors.As(err, &bad):
-			s.bad(mail.NewReply(501, "5.5.2", "Response is not base64"))
-			return
+			r = mail.NewReply(501, "5.5.2", "Response is not base64")
 		case err != nil:
+			e.abandon()
 			s.readError("", err)
 			return
 		case string(line) == "*":
-			s.bad(mail.NewReply(501, "5.7.0", "Authentication cancelled"))
-			return
+			r = mail.NewReply(501, "5.7.0", "Authentication cancelled")
+		default:
+			response = decodeResponse(line)
+			clear(line)
+			if response == nil {
+				r = mail.NewReply(501, "5.5.2", "Response is not base64")
+			}
 		}
-		response = decodeResponse(line)
-		clear(line)
-		if response == nil {
-			s.bad(mail.NewReply(501, "5.5.2", "Response is not base64"))
+		if r != nil {
+			if e.pending {
+				s.guesses++ // plugins were asked for it
+				e.abandon()
+			}
+			s.bad(r)
+			if s.ended == "" && s.guesses >= s.opts.AuthFailures {
+				s.hangUp(endGuesses, tooManyGuesses())
+			}
 			return
 		}
 	}
@@ -124,6 +158,10 @@ func (s *session) exchange(mechanism string, initial []byte) {
 
 func invalidCredentials() *mail.Reply {
 	return hook.Outcome{Verdict: hook.Verdict{Action: hook.Reject}}.ReplyAt(hook.Auth)
+}
+
+func tooManyGuesses() *mail.Reply {
+	return mail.NewReply(421, "4.7.0", "Too many authentication failures, closing connection")
 }
 
 // decodeResponse decodes base64 (RFC 4648 4) as strictly as it is defined: with
@@ -136,74 +174,4 @@ func decodeResponse(line []byte) []byte {
 		return nil
 	}
 	return b[:n]
-}
-
-// authenticate asks the plugins what the credentials are worth.
-func (s *session) authenticate(c *hook.Credentials, begun time.Time) {
-	defer func() { clear(c.Password) }()
-	s.broken = false
-	o := s.ask(&hook.Event{Stage: hook.Auth, Auth: c, Verb: "AUTH", Arg: c.Mechanism})
-	clear(c.Password)
-	// Nobody knows what a plugin that failed would have said; least of all that
-	// the password is wrong, for which clients forget it.
-	if s.broken && o.Action != hook.Accept && (o.Failed || o.Action == hook.Continue) {
-		o = hook.Outcome{Verdict: hook.Verdict{Action: hook.Defer}, Plugin: o.Plugin}
-	}
-	switch o.Action {
-	case hook.Accept:
-		id := c.ID
-		if id == "" && c.AuthzID != "" && c.AuthzID != c.User {
-			s.authFailed(c.Mechanism, c.User, "nobody lets it act as "+strconv.Quote(c.AuthzID), o.Plugin, begun, invalidCredentials())
-			return
-		}
-		if id == "" {
-			id = c.User
-		}
-		s.client.Auth, s.client.AuthMech, s.client.AuthUser = id, c.Mechanism, c.User
-		s.log.Authenticated(&s.client, o.Plugin)
-		r := mail.NewReply(235, "2.7.0", "Authentication successful")
-		if o.Reply != nil && o.Reply.Code == r.Code {
-			r = o.ReplyAt(hook.Auth)
-		}
-		s.answer(r)
-	case hook.Defer:
-		r := o.ReplyAt(hook.Auth)
-		s.budget -= costRcpt
-		s.log.AuthFailed(&s.client, c.Mechanism, c.User, r.String(), o.Plugin)
-		s.answer(r)
-	case hook.Reject:
-		r := o.ReplyAt(hook.Auth)
-		s.authFailed(c.Mechanism, c.User, r.String(), o.Plugin, begun, r)
-	default:
-		s.authFailed(c.Mechanism, c.User, "no plugin accepts it", "", begun, invalidCredentials())
-	}
-}
-
-// authFailed refuses credentials, later rather than sooner, and ends the
-// session of a client that guesses.
-func (s *session) authFailed(mechanism, user, reason, by string, begun time.Time, r *mail.Reply) {
-	s.log.AuthFailed(&s.client, mechanism, user, reason, by)
-	s.guesses++
-	s.budget -= costBad
-	_ = s.wire.Flush() // of a batch, what was before
-	s.waitUntil(begun.Add(s.opts.AuthDelay))
-	if s.guesses >= s.opts.AuthFailures {
-		s.hangUp(endGuesses, mail.NewReply(421, "4.7.0", "Too many authentication failures, closing connection"))
-		return
-	}
-	s.answer(r)
-}
-
-// waitUntil waits, unless the server stops.
-func (s *session) waitUntil(t time.Time) {
-	d := time.Until(t)
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-s.server.stop:
-	}
 }

@@ -155,7 +155,7 @@ func (s *session) hello(verb, name string) string {
 	if extended {
 		s.facts.Extensions = dependent(s.facts.Extensions)
 		s.offered = offered(list, s.facts.Extensions)
-		s.mechs = mechanisms(s.facts.Extensions)
+		s.mechs = mechanisms(s.facts.Extensions, s.possible())
 		s.reply = helloReply(s.opts.Hostname, s.facts.Extensions)
 	}
 	s.facts.Extensions = nil

@@ -8,7 +8,6 @@ import (
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
-	"github.com/wasmta/wasmta/core/smtpd/sasl"
 )
 
 // minDeliverBy is the shortest time in which we promise to deliver a message or
@@ -36,8 +35,8 @@ func (s *session) extensions() []string {
 	if s.opts.TLS != nil && s.client.TLS == nil && !s.spoken.given {
 		list = append(list, "STARTTLS")
 	}
-	if s.wantsAuth() && s.safeForAuth() {
-		list = append(list, "AUTH "+strings.Join(sasl.Names(), " "))
+	if m := s.possible(); len(m) > 0 {
+		list = append(list, "AUTH "+strings.Join(m, " "))
 	}
 	if s.mayXClient {
 		list = append(list, "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT")

@@ -85,6 +85,13 @@ func (m *memory) all() []message {
 	return append([]message(nil), m.messages...)
 }
 
+// forget forgets what was committed.
+func (m *memory) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.messages = nil
+}
+
 func (m *memory) drafts() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

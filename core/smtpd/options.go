@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/wasmta/wasmta/core/event"
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/smtpd/gate"
+	"github.com/wasmta/wasmta/core/smtpd/sasl"
 	"github.com/wasmta/wasmta/core/trace"
 )
 
@@ -116,6 +119,14 @@ type Options struct {
 	// AuthWithoutTLS offers AUTH also in clear text, where whoever listens
 	// reads the password: for a listener that only this machine reaches.
 	AuthWithoutTLS bool
+	// AuthMechanisms are the SASL mechanisms to offer, of [sasl.Names], in this
+	// order; nil: PLAIN and LOGIN, which is what every policy answers. SCRAM is
+	// for policy that has its keys: a client that sees it tries nothing else. -PLUS
+	// is offered under TLS only, EXTERNAL to a client whose certificate was verified.
+	AuthMechanisms []string
+	// Guard counts failures over sessions; listeners may share one. nil: one of
+	// its own, with the defaults.
+	Guard *Guard
 	// AuthRelay lets authenticated clients send to anyone. Without it they may
 	// do what others may, and what plugins accept.
 	AuthRelay bool
@@ -191,6 +202,20 @@ func (o *Options) complete() error {
 		return errors.New("the limit of size is over a tebibyte")
 	case o.MaxRecipients > hook.MaxRecipients:
 		return fmt.Errorf("the limit of recipients is over %d", hook.MaxRecipients)
+	}
+	for _, m := range o.AuthMechanisms {
+		if !slices.Contains(sasl.Names(), m) {
+			return fmt.Errorf("there is no SASL mechanism %q here; there are %s", m, strings.Join(sasl.Names(), " "))
+		}
+	}
+	if o.AuthMechanisms == nil {
+		o.AuthMechanisms = []string{"PLAIN", "LOGIN"}
+	}
+	if o.Guard == nil {
+		o.Guard = NewGuard(GuardOptions{})
+	}
+	if o.TLS != nil {
+		o.TLS = noting(o.TLS)
 	}
 	none := func(string) bool { return false }
 	if o.LocalDomains == nil {

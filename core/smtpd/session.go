@@ -23,6 +23,7 @@ import (
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/smtpd/gate"
+	"github.com/wasmta/wasmta/core/smtpd/sasl"
 	"github.com/wasmta/wasmta/core/trace"
 )
 
@@ -79,10 +80,12 @@ type session struct {
 	linger   bool      // at the end, let the client read our last reply
 	offered  extension // in the reply to EHLO
 	mechs    []string  // SASL mechanisms in the reply to EHLO
-	guesses  int       // attempts to authenticate that failed
-	broken   bool      // a plugin failed in the question that is being asked
-	secrets  bool      // AUTH came to nothing: lines that are no command may be what belonged to it
-	greeted  bool      // HELO, EHLO or LHLO was accepted
+	bindings []sasl.Binding
+	certUser string // the first name in a client certificate that was verified
+	guesses  int    // attempts to authenticate that failed
+	broken   bool   // a plugin failed in the question that is being asked
+	secrets  bool   // AUTH came to nothing: lines that are no command may be what belonged to it
+	greeted  bool   // HELO, EHLO or LHLO was accepted
 	budget   int
 	messages int
 	sequence int // of transactions
@@ -443,7 +446,8 @@ func (s *session) openProxy() bool {
 
 // startTLS does the handshake and forgets what the client said before.
 func (s *session) startTLS() bool {
-	state, injected, err := s.wire.StartTLS(s.server.ctx, s.opts.TLS, s.opts.Timeouts.Handshake)
+	ctx, served := handshakeContext(s.server.ctx)
+	state, injected, err := s.wire.StartTLS(ctx, s.opts.TLS, s.opts.Timeouts.Handshake)
 	if injected > 0 {
 		s.server.log.Warn("input after STARTTLS in clear text was thrown away", "client", event.ClientName(&s.client), "octets", injected)
 	}
@@ -465,6 +469,8 @@ func (s *session) startTLS() bool {
 		s.client.TLS.Fingerprint = hex.EncodeToString(sum[:])
 	}
 	s.trace.TLS(s.client.TLS, nil)
+	s.facts.CertNames, s.certUser = certNames(&state)
+	s.bindings = bindings(&state, *served)
 	s.greeted, s.offered, s.mechs = false, 0, nil
 	s.client.Helo, s.client.ESMTP = "", false
 	s.client.Auth, s.client.AuthMech, s.client.AuthUser = "", "", ""

@@ -3,6 +3,7 @@ package mtasts
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,11 @@ const (
 	// checkTime is how long the DNS is not asked again about a domain of which a policy is kept, and how long a domain
 	// without one counts as such.
 	checkTime = 5 * time.Minute
+	// renewTime is after what time a policy is fetched again though it has not changed.
+	renewTime = 24 * time.Hour
+	// renewEvery is how often policies are looked through for those, and renewMost how many are fetched then.
+	renewEvery = time.Hour
+	renewMost  = 500
 	// maxDomains bounds what is kept in memory and on the disk.
 	maxDomains = 50_000
 )
@@ -61,6 +67,7 @@ type entry struct {
 	checked time.Time // when the DNS was asked for the last time
 	failed  time.Time // when a fetch failed for the last time
 	tried   string    // the id that this fetch was for
+	fault   string    // what was wrong with it; see Fault
 }
 
 // New makes a cache, and reads what an earlier one kept in Options.Dir.
@@ -152,6 +159,51 @@ func (c *Cache) Policy(ctx context.Context, domain string) (p Policy, ok bool) {
 	return e.policy, e.policy.Mode != None
 }
 
+// What can be wrong with a policy that a domain announces, in the words of RFC 8460 4.3.2.2.
+const (
+	FaultFetch       = "sts-policy-fetch-error"
+	FaultPolicy      = "sts-policy-invalid"
+	FaultCertificate = "sts-webpki-invalid"
+)
+
+// Fault is why the policy that a domain announced could not be had when it was last tried; empty: it could, or there is none.
+func (c *Cache) Fault(domain string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.domains[mail.DomainKey(domain)]; e != nil {
+		return e.fault
+	}
+	return ""
+}
+
+// Run fetches policies again before they expire, also of domains that get no mail meanwhile, until ctx ends.
+func (c *Cache) Run(ctx context.Context) {
+	ticker := time.NewTicker(renewEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		var stale []string
+		c.mu.Lock()
+		for domain, e := range c.domains {
+			if e.policy.ID != "" && !e.policy.Expired(now) && e.policy.Stale(now) && len(stale) < renewMost {
+				stale = append(stale, domain)
+			}
+		}
+		c.mu.Unlock()
+		for _, domain := range stale {
+			if ctx.Err() != nil {
+				return
+			}
+			c.Policy(ctx, domain)
+		}
+	}
+}
+
 // refresh asks the DNS, and if it announces another policy than the one that is kept, the policy host.
 func (c *Cache) refresh(ctx context.Context, domain string) {
 	records, err := c.o.Resolver.TXT(ctx, "_mta-sts."+domain)
@@ -173,31 +225,46 @@ func (c *Cache) refresh(ctx context.Context, domain string) {
 		e.checked = now
 		c.mu.Unlock()
 	}()
-	current := e.policy.ID == id && !e.policy.Expired(now)
+	unknown := err != nil && !c.o.Absent(err)
+	if unknown && e.policy.ID != "" && !e.policy.Expired(now) && e.policy.Stale(now) {
+		// Who can break the DNS shall not be able to let a policy expire: its host may still be there.
+		id, announced = e.policy.ID, true
+	}
+	current := e.policy.ID == id && !e.policy.Stale(now)
 	waits := e.tried == id && now.Sub(e.failed) < RetryTime
 	c.mu.Unlock()
 	switch {
-	case err != nil && !c.o.Absent(err):
+	case unknown && !announced:
 		c.o.Log.Info("the MTA-STS record cannot be looked up; what was fetched before stays in force", "domain", domain, "error", err)
 		return
-	case !announced || current || waits:
+	case !announced:
+		c.mu.Lock()
+		e.fault = ""
+		c.mu.Unlock()
+		return
+	case current || waits:
 		return
 	}
 	body, err := c.o.Fetch(ctx, domain)
 	var p Policy
+	fault := FaultFetch
+	if cert := (*tls.CertificateVerificationError)(nil); errors.As(err, &cert) {
+		fault = FaultCertificate
+	}
 	if err == nil {
+		fault = FaultPolicy
 		p, err = ParsePolicy(body)
 	}
 	if err != nil {
 		c.mu.Lock()
-		e.failed, e.tried = now, id
+		e.failed, e.tried, e.fault = now, id, fault
 		c.mu.Unlock()
 		c.o.Log.Warn("the MTA-STS policy cannot be had; what was fetched before stays in force", "domain", domain, "error", err)
 		return
 	}
 	p.ID, p.Since = id, now
 	c.mu.Lock()
-	e.policy, e.failed, e.tried = p, time.Time{}, ""
+	e.policy, e.failed, e.tried, e.fault = p, time.Time{}, "", ""
 	c.mu.Unlock()
 	if err := c.store(domain, p); err != nil {
 		c.o.Log.Error("an MTA-STS policy does not outlive a restart", "domain", domain, "error", err)

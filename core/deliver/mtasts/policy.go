@@ -42,6 +42,9 @@ type Policy struct {
 // Expired tells whether the policy is not in force any more.
 func (p Policy) Expired(now time.Time) bool { return now.After(p.Since.Add(p.MaxAge)) }
 
+// Stale tells whether the policy is to be fetched again though it is in force.
+func (p Policy) Stale(now time.Time) bool { return now.After(p.Since.Add(min(renewTime, p.MaxAge/2))) }
+
 // Match tells whether the policy allows an exchanger of this name (RFC 8461 4.1): a wildcard stands for one label.
 func (p Policy) Match(host string) bool {
 	host = mail.DomainKey(host)

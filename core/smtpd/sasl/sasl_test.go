@@ -16,6 +16,8 @@ func TestPlain(t *testing.T) {
 	}{
 		{"\x00tim\x00tanstaaftanstaaf", "tim", "", "tanstaaftanstaaf", nil}, // RFC 4616 4
 		{"Ursel\x00Kurt\x00xipj3plmq", "Kurt", "Ursel", "xipj3plmq", nil},
+		{"\x00bu\u0308ch\u00ader@ours.test\x00bu\u0308ch\u00ad", "b\u00fccher@ours.test", "", "bu\u0308ch\u00ad", nil}, // names are prepared, passwords are not
+		{"\x00\u00ad\x00p", "", "", "", ErrMalformed},
 		{"\x00b\u00fccher@ours.test\x00p\xff \t\n", "b\u00fccher@ours.test", "", "p\xff \t\n", nil},
 		{long + "\x00" + long + "\x00" + strings.Repeat("p", MaxPassword), long, long, strings.Repeat("p", MaxPassword), nil},
 		{"", "", "", "", ErrMalformed},
@@ -35,7 +37,7 @@ func TestPlain(t *testing.T) {
 		{"\x00a\u202eb\x00p", "", "", "", ErrMalformed},
 		{"a\x1b\x00a\x00p", "", "", "", ErrMalformed},
 	} {
-		x := New("PLAIN")
+		x := New("PLAIN", Options{})
 		if challenge, done, err := x.Next(nil); challenge == nil || len(challenge) != 0 || done || err != nil {
 			t.Fatalf("without an initial response: %q %v %v", challenge, done, err)
 		}
@@ -54,7 +56,7 @@ func TestPlain(t *testing.T) {
 
 func TestLogin(t *testing.T) {
 	for _, initial := range []bool{false, true} {
-		x := New("LOGIN")
+		x := New("LOGIN", Options{})
 		if !initial {
 			if challenge, done, err := x.Next(nil); string(challenge) != "Username:" || done || err != nil {
 				t.Fatalf("%q %v %v", challenge, done, err)
@@ -71,14 +73,14 @@ func TestLogin(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "a\x00b", "a\nb", "\xff", strings.Repeat("x", mail.MaxIdentity+1)} {
-		x := New("LOGIN")
+		x := New("LOGIN", Options{})
 		_, _, _ = x.Next(nil)
 		if _, done, err := x.Next([]byte(bad)); done || err == nil {
 			t.Errorf("name %q: %v %v", bad, done, err)
 		}
 	}
 	for _, bad := range []string{"", "a\x00b", strings.Repeat("x", MaxPassword+1)} {
-		x := New("LOGIN")
+		x := New("LOGIN", Options{})
 		_, _, _ = x.Next([]byte("tim"))
 		if _, done, err := x.Next([]byte(bad)); done || err == nil {
 			t.Errorf("password %q: %v %v", bad, done, err)
@@ -96,7 +98,7 @@ func TestAnExchangeThatIsClosedKeepsNothing(t *testing.T) {
 	if !bytes.Equal(held, make([]byte, 6)) {
 		t.Errorf("%q", held)
 	}
-	if New("CRAM-MD5") != nil || New("plain") != nil {
+	if New("CRAM-MD5", Options{}) != nil || New("plain", Options{}) != nil {
 		t.Error("a mechanism that there is not")
 	}
 }
@@ -106,8 +108,8 @@ func FuzzExchange(f *testing.F) {
 	f.Add([]byte("\x00tim\x00tanstaaf"), []byte{}, false)
 	f.Add([]byte("tim"), []byte("tanstaaf"), true)
 	f.Fuzz(func(t *testing.T, one, two []byte, initial bool) {
-		for _, mechanism := range Names() {
-			x := New(mechanism)
+		for _, mechanism := range []string{"PLAIN", "LOGIN"} {
+			x := New(mechanism, Options{})
 			first := one
 			if !initial {
 				if _, done, err := x.Next(nil); done || err != nil {
@@ -128,9 +130,14 @@ func FuzzExchange(f *testing.F) {
 			if !mail.ValidIdentity(c.User) || c.AuthzID != "" && !mail.ValidIdentity(c.AuthzID) || len(c.Password) == 0 || len(c.Password) > MaxPassword || bytes.IndexByte(c.Password, 0) >= 0 {
 				t.Errorf("%s: %q", mechanism, c)
 			}
-			if mechanism == "PLAIN" && c.AuthzID+"\x00"+c.User+"\x00"+string(c.Password) != string(first) {
+			if mechanism == "PLAIN" && utf8Free(first) && c.AuthzID+"\x00"+c.User+"\x00"+string(c.Password) != string(first) {
 				t.Errorf("%q is not %q", c, first)
 			}
 		}
 	})
+}
+
+// utf8Free tells whether there is nothing that SASLprep could map.
+func utf8Free(b []byte) bool {
+	return bytes.IndexFunc(b, func(r rune) bool { return r >= 0x80 }) < 0
 }
