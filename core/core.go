@@ -152,12 +152,17 @@ func (s *Server) build() (err error) {
 			o.Log.Program("trace").Error("messages cannot be traced; wasmta explain will not know them", "error", err.Error())
 		}
 	}
+	shapes, err := shapes(c)
+	if err != nil {
+		return err
+	}
 	s.queue = qmgr.New(qmgr.Options{
 		Trace:    s.trace,
 		Template: s.template, MaxReturn: int64(c.Notify.MaxSize), Backscatter: backscatter(c),
 		Store: s.store, Source: o.Source, Router: &route.Router{Table: table}, Deliverer: s.agent, Log: o.Log, Hostname: c.Hostname,
 		Retry: retry, Lifetime: c.Queue.Lifetime.Std(), WarnAfter: warnAfter,
 		Attempts: c.Limits.Deliveries, AttemptsPerHop: c.Limits.DeliveriesPerHop, Drain: drainTime,
+		Shapes: shapes, Pools: pools(c), Pool: c.Delivery.Pool, State: filepath.Join(c.DataDir, "hops.json"),
 	})
 
 	for i := range c.Listeners {
@@ -263,8 +268,8 @@ func (s *Server) listen(l *config.Listener) error {
 
 // gauges are the figures of the parts for the metrics.
 func (s *Server) gauges() []admin.Gauge {
-	attempts := func(pick func(qmgr.Snapshot) int) func() float64 {
-		return func() float64 { return float64(pick(s.queue.Snapshot())) }
+	attempts := func(pick func(qmgr.Figures) int) func() float64 {
+		return func() float64 { return float64(pick(s.queue.Figures())) }
 	}
 	return []admin.Gauge{
 		{Name: "sessions", Help: "Connections of SMTP and LMTP clients.", Value: func() float64 {
@@ -274,17 +279,21 @@ func (s *Server) gauges() []admin.Gauge {
 			}
 			return float64(n)
 		}},
-		{Name: "attempts_active", Help: "Delivery attempts under way, routing included.", Value: attempts(func(q qmgr.Snapshot) int { return q.Active })},
-		{Name: "attempts_ready", Help: "Queue items that are due and wait for a slot.", Value: attempts(func(q qmgr.Snapshot) int { return q.Ready })},
+		{Name: "attempts_active", Help: "Delivery attempts under way, routing included.", Value: attempts(func(q qmgr.Figures) int { return q.Active })},
+		{Name: "attempts_ready", Help: "Queue items that are due and wait for a slot.", Value: attempts(func(q qmgr.Figures) int { return q.Ready })},
 		{Name: "trace_dropped", Help: "Records of the trace that were not kept, because the disk did not keep up.", Value: func() float64 { return float64(s.trace.Stats().Dropped) }},
 		{Name: "trace_bytes", Help: "Octets of the trace on the disk.", Value: func() float64 { return float64(s.trace.Stats().Size) }},
-		{Name: "attempts_parked", Help: "Queue items that are due and wait for their next hop.", Value: attempts(func(q qmgr.Snapshot) int { return q.Parked })},
+		{Name: "attempts_parked", Help: "Queue items that are due and wait for their next hop.", Value: attempts(func(q qmgr.Figures) int { return q.Parked })},
+		{Name: "attempts_rate_waiting", Help: "Of these, items that wait because the rate of their next hop is used up.", Value: attempts(func(q qmgr.Figures) int { return q.Metered })},
+		{Name: "hops_suspended", Help: "Next hops that nothing is sent to, whatever the reason.", Value: attempts(func(q qmgr.Figures) int { return q.Suspended })},
+		{Name: "hops_deferred_total", Help: "Recipients that were put off because their next hop was suspended.", Total: true, Value: func() float64 { return float64(s.queue.Figures().Deferred) }},
+		{Name: "hops_moved_total", Help: "Times that an item was put off because too many waited for its next hop.", Total: true, Value: func() float64 { return float64(s.queue.Figures().Moved) }},
 	}
 }
 
 func (s *Server) listenControl() error {
 	c := s.opt.Config
-	s.admin = admin.New(admin.Options{Queue: s.store, Operator: s.queue, Plugins: s.opt.Plugins, Trace: s.trace, Log: s.log.Program("admin"), Gauges: s.gauges(), Ready: func() error {
+	s.admin = admin.New(admin.Options{Queue: s.store, Operator: s.queue, Hops: nextHops{s.queue}, Plugins: s.opt.Plugins, Trace: s.trace, Log: s.log.Program("admin"), Gauges: s.gauges(), Ready: func() error {
 		if s.draining.Load() {
 			return errors.New("the server is draining")
 		}

@@ -29,6 +29,7 @@ type queueCmd struct {
 	Reroute rerouteCmd `cmd:"" help:"Pin items to another next hop and try them now."`
 	Bounce  bounceCmd  `cmd:"" help:"Give items up and notify their senders."`
 	Delete  deleteCmd  `cmd:"" help:"Drop items without a notification."`
+	hopsCmds
 }
 
 // selection is which queue items a command is about.
