@@ -2,25 +2,24 @@ package core
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/wasmta/wasmta/core/admin"
+	"github.com/wasmta/wasmta/core/certificate"
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/core/deliver"
-	"github.com/wasmta/wasmta/core/deliver/mtasts"
 	"github.com/wasmta/wasmta/core/dsn"
 	"github.com/wasmta/wasmta/core/event"
+	"github.com/wasmta/wasmta/core/hold"
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/qmgr"
@@ -41,6 +40,9 @@ type Options struct {
 	Source  hook.Source    // the policy; nil: none but the configuration's
 	Plugins admin.Plugins  // what the control interface calls a plugin; nil: nothing
 	Log     event.Log
+	// Sockets are what listeners with an address systemd:NAME accept at, by that
+	// name. The Server closes those that it uses.
+	Sockets map[string][]net.Listener
 	// Fatal is called when the queue cannot be written any more, and must not
 	// return; nil logs the message and exits with code 75.
 	Fatal func(msg string)
@@ -53,13 +55,18 @@ type Server struct {
 	store     *pebblestore.Store
 	resolver  *resolve.Resolver
 	agent     *deliver.Agent
+	outbound  outbound
+	shapes    qmgr.Shapes
 	queue     *qmgr.Manager
 	listeners []*listener
 	admin     *admin.Server
 	control   []net.Listener
-	cert      atomic.Pointer[tls.Certificate]
+	certs     *certificate.Set
 	template  *dsn.Template
 	trace     *trace.Store // nil: none is kept
+	rules     *hold.Rules
+	pickup    *pickup // nil: there is no maildrop
+	guard     *smtpd.Guard
 	draining  atomic.Bool
 	closing   sync.Once
 	local     interfaces
@@ -67,8 +74,9 @@ type Server struct {
 
 type listener struct {
 	name  string
-	net   net.Listener
+	nets  []net.Listener // one, unless systemd has handed over more
 	smtpd *smtpd.Server
+	tls   *certificate.Listener // nil: no TLS
 }
 
 // New builds the parts in the order of the walk: it opens the queue, which
@@ -88,23 +96,22 @@ func New(o Options) (*Server, error) {
 
 func (s *Server) build() (err error) {
 	o, c := s.opt, s.opt.Config
-	if c.TLS.Certificate != "" {
-		use, err := s.LoadCertificate()
-		if err != nil {
-			return err
-		}
-		use()
-	}
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data_dir: %w; create it, or set another one in %s", err, c.Path)
 	}
 	if err := syncParents(c.DataDir); err != nil {
 		return fmt.Errorf("data_dir %s cannot be made durable: %w", c.DataDir, err)
 	}
+	if err := s.buildCertificates(); err != nil {
+		return err
+	}
 	s.store, err = pebblestore.Open(pebblestore.Options{
 		Dir: filepath.Join(c.DataDir, "queue"), Logger: o.Log.Program("queue"), MinFree: int64(c.Limits.MinFree), Fatal: o.Fatal,
 	})
 	if err != nil {
+		return err
+	}
+	if s.rules, err = hold.Open(filepath.Join(c.DataDir, "hold-rules")); err != nil {
 		return err
 	}
 	servers := make([]string, len(c.DNS.Resolvers))
@@ -114,20 +121,12 @@ func (s *Server) build() (err error) {
 	if s.resolver, err = resolve.New(resolve.Options{Servers: servers, TrustAD: c.DNS.TrustAD}); err != nil {
 		return fmt.Errorf("[dns] resolvers: %w", err)
 	}
-	out := deliver.Options{Hostname: c.Hostname, Resolver: s.resolver, Self: s.isSelf, Log: o.Log.Program("smtp")}
-	if c.Delivery.DANE {
-		out.DANE = s.resolver
+	if s.shapes, err = shapes(c); err != nil {
+		return err
 	}
-	if c.Delivery.MTASTS {
-		fetch := mtasts.Fetcher{Addrs: s.resolver.Addrs, Allow: public}
-		if out.STS, err = mtasts.New(mtasts.Options{
-			Resolver: s.resolver, Fetch: fetch.Fetch, Dir: filepath.Join(c.DataDir, "mta-sts"), Log: o.Log.Program("smtp"),
-			Absent: func(err error) bool { return errors.Is(err, resolve.ErrNoDomain) || errors.Is(err, resolve.ErrNoData) },
-		}); err != nil {
-			return err
-		}
+	if err := s.buildOutbound(); err != nil {
+		return err
 	}
-	s.agent = deliver.New(out)
 
 	table, err := routes(c)
 	if err != nil {
@@ -152,23 +151,25 @@ func (s *Server) build() (err error) {
 			o.Log.Program("trace").Error("messages cannot be traced; wasmta explain will not know them", "error", err.Error())
 		}
 	}
-	shapes, err := shapes(c)
-	if err != nil {
-		return err
-	}
 	s.queue = qmgr.New(qmgr.Options{
 		Trace:    s.trace,
 		Template: s.template, MaxReturn: int64(c.Notify.MaxSize), Backscatter: backscatter(c),
 		Store: s.store, Source: o.Source, Router: &route.Router{Table: table}, Deliverer: s.agent, Log: o.Log, Hostname: c.Hostname,
 		Retry: retry, Lifetime: c.Queue.Lifetime.Std(), WarnAfter: warnAfter,
 		Attempts: c.Limits.Deliveries, AttemptsPerHop: c.Limits.DeliveriesPerHop, Drain: drainTime,
-		Shapes: shapes, Pools: pools(c), Pool: c.Delivery.Pool, State: filepath.Join(c.DataDir, "hops.json"),
+		Shapes: s.shapes, Pools: pools(c), Pool: c.Delivery.Pool, State: filepath.Join(c.DataDir, "hops.json"),
 	})
 
+	s.guard = smtpd.NewGuard(smtpd.GuardOptions{
+		PerAddress: c.Limits.AuthFailuresPerAddress, PerUser: c.Limits.AuthFailuresPerUser, Window: c.Limits.AuthWindow.Std(),
+	})
 	for i := range c.Listeners {
 		if err := s.listen(&c.Listeners[i]); err != nil {
 			return err
 		}
+	}
+	if err := s.buildPickUp(); err != nil {
+		return err
 	}
 	return s.listenControl()
 }
@@ -213,6 +214,16 @@ func prefixes(list []config.Prefix) []netip.Prefix {
 	return out
 }
 
+func (s *Server) newIntake() *intake {
+	c := s.opt.Config
+	in := &intake{
+		store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue,
+		hostname: c.Hostname, template: s.template, maxReturn: int64(c.Notify.MaxSize), log: s.log, rules: s.rules,
+	}
+	in.postmaster, in.domain = ownPostmaster(c)
+	return in
+}
+
 func (s *Server) listen(l *config.Listener) error {
 	c := s.opt.Config
 	o := smtpd.Options{
@@ -220,23 +231,21 @@ func (s *Server) listen(l *config.Listener) error {
 		ImplicitTLS:  l.TLS == config.TLSImplicit,
 		LocalDomains: c.IsLocal, RelayDomains: c.IsRelay, RelayNetworks: prefixes(c.RelayNetworks),
 		AuthWithoutTLS: l.AuthWithoutTLS, AuthRelay: l.AuthRelay != nil && *l.AuthRelay, AuthFailures: c.Limits.AuthFailures, AuthDelay: c.Limits.AuthDelay.Std(),
+		AuthMechanisms: l.AuthMechanisms, Guard: s.guard,
 		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
 		MaxSessions: c.Limits.Sessions, MaxSessionsPerAddress: c.Limits.SessionsPerAddress,
 		XClientNetworks: prefixes(l.XClientNetworks), MaxHold: maxHold(c.Queue.Lifetime.Std()),
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
 		Source:   s.opt.Source, Trace: s.trace, Log: s.log, PTR: s.ptr,
 	}
-	in := &intake{
-		store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue,
-		hostname: c.Hostname, template: s.template, maxReturn: int64(c.Notify.MaxSize), log: s.log,
-	}
-	in.postmaster, in.domain = ownPostmaster(c)
-	o.Intake = in
+	o.Intake = s.newIntake()
+	var shown *certificate.Listener
 	if l.TLS != config.TLSNone {
-		o.TLS = &tls.Config{
-			MinVersion:     tls.VersionTLS12,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil },
+		var err error
+		if shown, err = s.certs.Listener(certificate.Clients{CA: l.ClientCA, Require: l.ClientCertificate == "require"}); err != nil {
+			return fmt.Errorf("listener %q: %w", l.Name, err)
 		}
+		o.TLS = shown.Config(o.ImplicitTLS)
 	}
 	if l.ProxyProtocol {
 		o.ProxyNetworks = prefixes(l.ProxyNetworks)
@@ -245,24 +254,11 @@ func (s *Server) listen(l *config.Listener) error {
 	if err != nil {
 		return err
 	}
-	network, address := "tcp", l.Address
-	if path, ok := strings.CutPrefix(l.Address, "unix:"); ok {
-		network, address = "unix", path
-		if conn, err := net.Dial(network, address); err == nil {
-			conn.Close()
-			return fmt.Errorf("listener %q: another server answers at %s; stop it or choose another path", l.Name, l.Address)
-		}
-		if info, err := os.Lstat(address); err == nil && info.Mode().Type() == os.ModeSocket {
-			os.Remove(address) // left by a server that was killed
-		}
-	}
-	// Sessions have time-outs of their own; keep-alives would only cost.
-	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1}
-	n, err := lc.Listen(context.Background(), network, address)
+	sockets, err := s.bind(l)
 	if err != nil {
-		return fmt.Errorf("listener %q: %w; is another mail server running, or does the port need privileges (CAP_NET_BIND_SERVICE)?", l.Name, err)
+		return err
 	}
-	s.listeners = append(s.listeners, &listener{l.Name, n, server})
+	s.listeners = append(s.listeners, &listener{l.Name, sockets, server, shown})
 	return nil
 }
 
@@ -272,6 +268,7 @@ func (s *Server) gauges() []admin.Gauge {
 		return func() float64 { return float64(pick(s.queue.Figures())) }
 	}
 	return []admin.Gauge{
+		s.certificateGauge(),
 		{Name: "sessions", Help: "Connections of SMTP and LMTP clients.", Value: func() float64 {
 			n := 0
 			for _, l := range s.listeners {
@@ -293,7 +290,11 @@ func (s *Server) gauges() []admin.Gauge {
 
 func (s *Server) listenControl() error {
 	c := s.opt.Config
-	s.admin = admin.New(admin.Options{Queue: s.store, Operator: s.queue, Hops: nextHops{s.queue}, Plugins: s.opt.Plugins, Trace: s.trace, Log: s.log.Program("admin"), Gauges: s.gauges(), Ready: func() error {
+	var pickUp func()
+	if s.pickup != nil {
+		pickUp = s.pickup.poke
+	}
+	s.admin = admin.New(admin.Options{Queue: s.store, Rules: s.rules, PickUp: pickUp, Operator: s.queue, Hops: nextHops{s.queue}, Plugins: s.opt.Plugins, Trace: s.trace, Log: s.log.Program("admin"), Gauges: s.gauges(), Ready: func() error {
 		if s.draining.Load() {
 			return errors.New("the server is draining")
 		}
@@ -342,36 +343,12 @@ func routes(c *config.Config) (route.Table, error) {
 	return route.NewTable(append(rules, route.Rule{Domains: []string{c.Hostname}, To: to}))
 }
 
-// LoadCertificate reads the certificate again. Nothing changes until use is
-// called; then new handshakes have it. One that clients will not trust is taken
-// all the same, and the log says so.
-func (s *Server) LoadCertificate() (use func(), err error) {
-	c := s.opt.Config.TLS
-	if c.Certificate == "" {
-		return func() {}, nil
-	}
-	cert, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("[tls] certificate %s with key %s: %w", c.Certificate, c.Key, err)
-	}
-	log := s.log.Program("wasmta")
-	if leaf := cert.Leaf; leaf != nil {
-		if err := leaf.VerifyHostname(s.opt.Config.Hostname); err != nil {
-			log.Warn("the certificate is not for this server's hostname; clients that check it will not send", "certificate", c.Certificate, "error", err.Error())
-		}
-		if now := time.Now(); now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
-			log.Warn("the certificate is not valid now; renew it and send SIGHUP", "certificate", c.Certificate,
-				"from", leaf.NotBefore.UTC().Format(time.RFC3339), "to", leaf.NotAfter.UTC().Format(time.RFC3339))
-		}
-	}
-	return func() { s.cert.Store(&cert) }, nil
-}
-
-// Addr is the address of the listener called name; nil: there is none.
+// Addr is the address of the listener called name, of the first of its sockets;
+// nil: there is none.
 func (s *Server) Addr(name string) net.Addr {
 	for _, l := range s.listeners {
 		if l.name == name {
-			return l.net.Addr()
+			return l.nets[0].Addr()
 		}
 	}
 	return nil
@@ -389,18 +366,26 @@ func (s *Server) Run(ctx context.Context) error {
 	attempts, endAttempts := context.WithCancel(context.Background())
 	defer endAttempts()
 	var manager, servers sync.WaitGroup
+	manager.Go(func() { s.runOutbound(attempts) })
 	manager.Go(func() {
 		if err := s.queue.Run(attempts); err != nil {
 			failed(fmt.Errorf("queue manager: %w", err))
 		}
 	})
 	for _, l := range s.listeners {
-		servers.Go(func() {
-			if err := l.smtpd.Serve(l.net); err != nil {
-				failed(fmt.Errorf("listener %q: %w", l.name, err))
-			}
-		})
-		log.Info("listening for mail", "listener", l.name, "address", l.net.Addr().String())
+		for _, n := range l.nets {
+			servers.Go(func() {
+				if err := l.smtpd.Serve(n); err != nil {
+					failed(fmt.Errorf("listener %q: %w", l.name, err))
+				}
+			})
+			log.Info("listening for mail", "listener", l.name, "address", n.Addr().String())
+		}
+	}
+	var renewal sync.WaitGroup
+	renewal.Go(func() { s.certs.Run(stop) })
+	if s.pickup != nil {
+		servers.Go(func() { s.pickup.run(stop) })
 	}
 	servers.Go(func() {
 		if err := s.admin.Serve(s.control...); err != nil {
@@ -409,6 +394,7 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 
 	<-stop.Done()
+	renewal.Wait()
 	s.draining.Store(true)
 	log.Info("draining: no new sessions")
 	limit, cancel := context.WithTimeout(context.Background(), drainTime)
@@ -442,14 +428,17 @@ func (s *Server) Close() (err error) {
 
 func (s *Server) close() error {
 	for _, l := range s.listeners {
-		l.net.Close()
+		for _, n := range l.nets {
+			n.Close()
+		}
 	}
 	for _, l := range s.control {
 		l.Close()
 	}
-	if s.agent != nil {
-		s.agent.Close()
+	if s.pickup != nil {
+		s.pickup.dir.Close()
 	}
+	s.closeOutbound()
 	if s.resolver != nil {
 		s.resolver.Close()
 	}
@@ -459,7 +448,7 @@ func (s *Server) close() error {
 	if s.store != nil {
 		err = errors.Join(err, s.store.Close())
 	}
-	return nil
+	return err
 }
 
 // ptr is the forward-confirmed name of a client.
@@ -475,25 +464,28 @@ func (s *Server) ptr(ctx context.Context, addr netip.Addr) string {
 // would come back.
 func (s *Server) isSelf(a netip.AddrPort) bool {
 	for _, l := range s.listeners {
-		tcp, ok := l.net.Addr().(*net.TCPAddr)
-		if !ok || uint16(tcp.Port) != a.Port() {
-			continue
-		}
-		ours, to := tcp.AddrPort().Addr().Unmap(), a.Addr().Unmap()
-		switch {
-		case to.IsUnspecified(): // the system takes it for the loopback address
-			if ours.IsUnspecified() || ours.IsLoopback() {
+		for _, n := range l.nets {
+			if tcp, ok := n.Addr().(*net.TCPAddr); ok && s.reaches(a, tcp.AddrPort()) {
 				return true
 			}
-		case !ours.IsUnspecified():
-			if ours == to {
-				return true
-			}
-		case to.IsLoopback(), s.local.has(to):
-			return true
 		}
 	}
 	return false
+}
+
+// reaches tells whether a connection to an address ends at a socket of ours.
+func (s *Server) reaches(a, socket netip.AddrPort) bool {
+	if socket.Port() != a.Port() {
+		return false
+	}
+	ours, to := socket.Addr().Unmap(), a.Addr().Unmap()
+	switch {
+	case to.IsUnspecified(): // the system takes it for the loopback address
+		return ours.IsUnspecified() || ours.IsLoopback()
+	case !ours.IsUnspecified():
+		return ours == to
+	}
+	return to.IsLoopback() || s.local.has(to)
 }
 
 // interfaces are the addresses of this machine. They can change while the

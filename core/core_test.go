@@ -42,8 +42,10 @@ type server struct {
 	listen string // an address; empty: any port
 	policy hook.Source
 	addr   string
-	cancel context.CancelFunc
-	ended  chan error
+
+	sockets map[string][]net.Listener // that systemd has opened
+	cancel  context.CancelFunc
+	ended   chan error
 
 	mu  sync.Mutex
 	log strings.Builder
@@ -109,7 +111,7 @@ func (s *server) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	m, err := core.New(core.Options{Config: c, Source: s.policy, Log: event.NewLog(event.NewLineHandler(s, "mx.here.test", slog.LevelInfo))})
+	m, err := core.New(core.Options{Config: c, Source: s.policy, Sockets: s.sockets, Log: event.NewLog(event.NewLineHandler(s, "mx.here.test", slog.LevelInfo))})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -554,7 +556,7 @@ func TestCertificate(t *testing.T) {
 		t.Errorf("certificate for %s", n)
 	}
 	writeCertificate(t, dir, "mx.here.test", time.Now().Add(time.Hour))
-	use, err := m.LoadCertificate()
+	use, err := m.LoadCertificate(c)
 	if err != nil || name() != "other.test" {
 		t.Errorf("%v, or used before it was to be", err)
 	}
@@ -565,7 +567,7 @@ func TestCertificate(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "key.pem"), []byte("torn"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.LoadCertificate(); err == nil || !strings.Contains(err.Error(), "key.pem") {
+	if _, err := m.LoadCertificate(c); err == nil || !strings.Contains(err.Error(), "key.pem") {
 		t.Errorf("a torn key: %v", err)
 	}
 	if n := name(); n != "mx.here.test" {

@@ -3,12 +3,15 @@ package core
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/core/dsn"
 	"github.com/wasmta/wasmta/core/event"
+	"github.com/wasmta/wasmta/core/hold"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/queue"
 	"github.com/wasmta/wasmta/core/smtpd"
@@ -29,6 +32,10 @@ type intake struct {
 	// postmaster, if not null, takes what is for postmaster at domain.
 	postmaster mail.Path
 	domain     string
+	rules      *hold.Rules // for mail that comes in; nil: there are none
+	// committed, if not nil, is told the session whose message is ours now,
+	// before the message is handed to the scheduler.
+	committed func(session string)
 }
 
 // ownPostmaster tells whose postmaster@hostname is: every server must take mail
@@ -83,9 +90,13 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, ho
 	expanded := expand(&env)
 	opt := d.in.options(&env.MailParams, time.Now())
 	opt.Held, opt.Reason = hold != "", hold
+	d.in.rule(&env, &opt, d.ID())
 	refs, err := d.Draft.Commit(ctx, env, header, opt)
 	if err != nil {
 		return storageReply(err)
+	}
+	if d.in.committed != nil {
+		d.in.committed(env.Client.Session)
 	}
 	if hold == "" {
 		d.in.enqueue(refs)
@@ -96,6 +107,22 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, ho
 		}
 	}
 	return nil
+}
+
+// rule applies the operator's hold rules.
+func (in *intake) rule(env *mail.Envelope, opt *queue.CommitOptions, id mail.ID) {
+	if in.rules == nil || opt.Held {
+		return
+	}
+	v := in.rules.Match(env, time.Now())
+	if v.Whole != "" {
+		opt.Held, opt.Reason = true, v.Whole
+		in.log.Operator(id, "hold", v.Whole)
+	}
+	opt.HeldDomains = v.Domains
+	for _, domain := range slices.Sorted(maps.Keys(v.Domains)) {
+		in.log.Operator(id, "hold", v.Domains[domain]+"; recipients in "+mail.Printable(domain))
+	}
 }
 
 // options are what the parameters of MAIL ask of the queue. A message that is to

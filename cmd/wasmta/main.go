@@ -48,6 +48,7 @@ type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the mail server."`
 	Check   checkCmd   `cmd:"" help:"Check the configuration and all that it names."`
 	Queue   queueCmd   `cmd:"" help:"Look at and change the queue of the running server."`
+	Explain explainCmd `cmd:"" help:"Tell what became of a message, or of a session: from connect to the last attempt."`
 	Plugin  pluginCmd  `cmd:"" help:"Write, build and try plugins; look at and change those of the running server."`
 	Send    sendCmd    `cmd:"" help:"Send one message by SMTP and show the dialogue."`
 	Sink    sinkCmd    `cmd:"" help:"Run an SMTP server that accepts everything and shows it."`

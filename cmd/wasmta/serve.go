@@ -17,6 +17,7 @@ import (
 	"github.com/wasmta/wasmta/core"
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/core/event"
+	"github.com/wasmta/wasmta/core/systemd"
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/hostapi/engine"
@@ -79,7 +80,18 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 	for _, w := range k.warnings {
 		main.Warn(w.Error())
 	}
+	asRoot(main)
+	super := supervisor{systemd.NewNotifier(), main}
+	sockets, err := systemd.Sockets()
+	if err != nil {
+		return exit{exUnavailable, err}
+	}
+	unused(cfg, sockets, main)
 
+	// Others may pass through to the maildrop; everything else in it is closed to them.
+	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
+		return exit{exUnavailable, fmt.Errorf("data_dir: %w; create it, or set another one in %s", err, cfg.Path)}
+	}
 	gifts, err := newSupplies(cfg, memoryDir(cfg), log)
 	if err != nil {
 		return exit{exUnavailable, err}
@@ -112,7 +124,7 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 		return exit{exConfig, err}
 	}
 
-	server, err := core.New(core.Options{Config: cfg, Source: plugins, Plugins: pluginControl{plugins, eng}, Log: log, Fatal: func(msg string) {
+	server, err := core.New(core.Options{Config: cfg, Source: plugins, Plugins: pluginControl{plugins, eng}, Sockets: sockets, Log: log, Fatal: func(msg string) {
 		main.Error("the queue cannot be written, the server ends: "+msg, "exit", exTempFail)
 		_ = out.Flush() // the process ends whatever comes of it
 		os.Exit(exTempFail)
@@ -141,22 +153,31 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 			case <-ctx.Done():
 				return
 			case <-hangup:
-				if err := reload(manager.By(ctx, "SIGHUP"), path, cfg, gifts, plugins, server, main); err != nil {
+				super.heard(super.Reloading())
+				err := reload(manager.By(ctx, "SIGHUP"), path, cfg, gifts, plugins, server, main)
+				super.reloaded(cfg, err)
+				if err != nil {
 					main.Error("reload failed, everything stays as it was", "error", err.Error())
 				} else {
-					main.Info("reloaded plugins, what they are given, and certificate")
+					main.Info("reloaded plugins, what they are given, certificates and credentials")
 				}
 			}
 		}
 	}()
-	if err := server.Run(ctx); err != nil {
+	super.ready(cfg, "")
+	watched, unwatch := context.WithCancel(context.Background()) // draining can hang as well
+	go super.watchdog(watched, server.Alive)
+	defer context.AfterFunc(ctx, func() { super.heard(super.Stopping()) })()
+	err = server.Run(ctx)
+	unwatch()
+	if err != nil {
 		return err
 	}
 	main.Info("stopped")
 	return nil
 }
 
-// reload puts the plugins of the file, what they are given and the certificate
+// reload puts the plugins of the file, what they are given, the certificates and the credentials
 // in force, or nothing of it. What else has changed in the file needs a restart, which is said.
 func reload(ctx context.Context, path string, running *config.Config, gifts *supplies, plugins *manager.Manager, server *core.Server, log *slog.Logger) error {
 	cfg, err := config.Load(path)
@@ -167,10 +188,11 @@ func reload(ctx context.Context, path string, running *config.Config, gifts *sup
 	if err != nil {
 		return err
 	}
-	if cfg.TLS != running.TLS {
-		return fmt.Errorf("%s: [tls] names other files; that needs a restart", path)
+	use, err := server.LoadCertificate(cfg)
+	if err != nil {
+		return err
 	}
-	use, err := server.LoadCertificate()
+	useCredentials, err := server.LoadCredentials(cfg)
 	if err != nil {
 		return err
 	}
@@ -183,6 +205,7 @@ func reload(ctx context.Context, path string, running *config.Config, gifts *sup
 		return err
 	}
 	use()
+	useCredentials()
 	if keys := restartKeys(running, cfg); len(keys) > 0 {
 		log.Warn("the configuration has changes that need a restart; they are not in force", "keys", strings.Join(keys, " "))
 	}

@@ -77,6 +77,7 @@ type Listener struct {
 
 	ProxyNetworks  []Prefix `toml:"proxy_networks"`   // default: relay_networks
 	AuthWithoutTLS bool     `toml:"auth_without_tls"` // AUTH in clear text too
+	AuthMechanisms []string `toml:"auth_mechanisms"`  // of SASL, in upper case; default: PLAIN, LOGIN
 	AuthRelay      *bool    `toml:"auth_relay"`       // who is authenticated may send to anyone; not nil after Load
 
 	XClientNetworks   []Prefix `toml:"xclient_networks"`   // who may say XCLIENT; empty: nobody
@@ -410,6 +411,9 @@ func (c *Config) defaults() {
 		}
 		if l.ProxyProtocol && len(l.ProxyNetworks) == 0 {
 			l.ProxyNetworks = c.RelayNetworks
+		}
+		if len(l.AuthMechanisms) == 0 {
+			l.AuthMechanisms = []string{"PLAIN", "LOGIN"}
 		}
 		if l.AuthRelay == nil {
 			submission := l.Role == RoleSubmission

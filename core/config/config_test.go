@@ -55,20 +55,25 @@ func TestRelativePathsStartAtTheFile(t *testing.T) {
 func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
 	const head = "hostname = \"h.example\"\n[[listener]]\naddress = \"127.0.0.1:25\"\n"
 	for in, want := range map[string]string{
-		head + "role = \"mta\"":                          `x.toml:4:8: `,
-		head + "colour = 1":                              `x.toml:4:1: unknown key "listener.colour"`,
-		head + "[[route]]\ndomains = [\"a b\"]\nto='mx'": `x.toml:5:1: domain "a b"`,
-		head + "[[route]]\ndomains = [\"*\"]":            `x.toml:4:3: a route needs to`,
-		head + "[[route]]\ndomains=['*']\nto = 'ftp:x'":  `x.toml:6:6: `,
-		head + "proxy_networks = ['192.0.2.1']":          `x.toml:4:1: proxy_networks are of use with proxy_protocol = true only`,
-		head + "proxy_protocol = true":                   `x.toml:4:1: proxy_protocol needs proxy_networks`,
-		head + "proxy_networks = ['192.0.2.1/8']":        `x.toml:4:19: `,
-		head + "[limits]\nauth_failures = 0":             `x.toml:5:1: auth_failures must be at least 1`,
-		head + "[limits]\nauth_delay = '1ms'":            `x.toml:5:1: limits.auth_delay must be at least 1s`,
-		head + "[trace]\nkeep = '1s'":                    `x.toml:5:1: keep must be between`,
-		head + "[trace]\nmax_size = '1MB'":               `x.toml:5:1: max_size must be between 8MB`,
-		head + "tls = \"starttls\"":                      `x.toml:4:1: tls = "starttls" needs a certificate`,
-		head + "[[listener]]\naddress='x'":               `x.toml:4:3: the listener name "mx" is used twice`,
+		head + "role = \"mta\"":                           `x.toml:4:8: `,
+		head + "colour = 1":                               `x.toml:4:1: unknown key "listener.colour"`,
+		head + "[[route]]\ndomains = [\"a b\"]\nto='mx'":  `x.toml:5:1: domain "a b"`,
+		head + "[[route]]\ndomains = [\"*\"]":             `x.toml:4:3: a route needs to`,
+		head + "[[route]]\ndomains=['*']\nto = 'ftp:x'":   `x.toml:6:6: `,
+		head + "proxy_networks = ['192.0.2.1']":           `x.toml:4:1: proxy_networks are of use with proxy_protocol = true only`,
+		head + "proxy_protocol = true":                    `x.toml:4:1: proxy_protocol needs proxy_networks`,
+		head + "proxy_networks = ['192.0.2.1/8']":         `x.toml:4:19: `,
+		head + "[limits]\nauth_failures = 0":              `x.toml:5:1: auth_failures must be at least 1`,
+		head + "[limits]\nauth_delay = '1ms'":             `x.toml:5:1: limits.auth_delay must be at least 1s`,
+		head + "auth_mechanisms = ['PLAIN', 'CRAM-MD5']":  `x.toml:4:1: auth_mechanisms "CRAM-MD5": write, each once, some of SCRAM`,
+		head + "auth_mechanisms = ['PLAIN', 'PLAIN']":     `x.toml:4:1: auth_mechanisms "PLAIN": write, each once`,
+		head + "auth_mechanisms = ['EXTERNAL']":           `x.toml:4:1: EXTERNAL is for clients with a certificate`,
+		head + "auth_mechanisms = ['SCRAM-SHA-256-PLUS']": `x.toml:4:1: SCRAM-SHA-256-PLUS is bound to TLS`,
+		head + "[limits]\nauth_failures_per_user = 0":     `x.toml:5:1: auth_failures_per_user must be at least 1`,
+		head + "[trace]\nkeep = '1s'":                     `x.toml:5:1: keep must be between`,
+		head + "[trace]\nmax_size = '1MB'":                `x.toml:5:1: max_size must be between 8MB`,
+		head + "tls = \"starttls\"":                       `x.toml:4:1: tls = "starttls" needs a certificate`,
+		head + "[[listener]]\naddress='x'":                `x.toml:4:3: the listener name "mx" is used twice`,
 		head + "[[route]]\ndomains=['*']\nto='mx:x.example'\ncredential='c'\n[credentials]\nc = { user='u', secret='s' }\n[secrets]\ns = { value='x' }": `x.toml:7:1: a credential is for a server that the route names`,
 		head + "[tls_report]\ncollect = false\nsend = true":                                                  `x.toml:6:1: send = true reports what was counted`,
 		head + "[queue]\nretry = ['1h', '5x']":                                                               `x.toml:5:16: `,
@@ -194,6 +199,9 @@ proxy_networks = ["192.0.2.1"]
 	l := c.Listeners
 	if *l[0].AuthRelay || !*l[1].AuthRelay || *l[2].AuthRelay || l[0].AuthWithoutTLS || !l[1].AuthWithoutTLS {
 		t.Errorf("%+v", l)
+	}
+	if got := strings.Join(l[0].AuthMechanisms, " "); got != "PLAIN LOGIN" {
+		t.Errorf("mechanisms: %s", got)
 	}
 	if l[0].Local() || !l[1].Local() || !l[2].Local() {
 		t.Errorf("local: %v %v %v", l[0].Local(), l[1].Local(), l[2].Local())

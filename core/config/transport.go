@@ -161,6 +161,9 @@ func (c *Config) resolveTransport(abs func(*string)) {
 	abs(&c.Notify.Template)
 }
 
+// saslServer are the mechanisms by which clients can authenticate with us.
+var saslServer = []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"}
+
 // saslClient are the mechanisms that we can authenticate with.
 var saslClient = []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "EXTERNAL"}
 
@@ -172,6 +175,16 @@ func (c *Config) checkTransport(p *checker) {
 		}
 		if (l.ClientCA != "") != oneOf(l.ClientCertificate, "ask", "require") {
 			p.fault(key+"client_certificate", "client_certificate and client_ca belong together: certificates are believed that one of client_ca signed")
+		}
+		for k, m := range l.AuthMechanisms {
+			switch at := key + "auth_mechanisms"; {
+			case !slices.Contains(saslServer, m) || slices.Contains(l.AuthMechanisms[:k], m):
+				p.fault(at, "auth_mechanisms %q: write, each once, some of %s", m, strings.Join(saslServer, " "))
+			case m == "EXTERNAL" && l.ClientCA == "":
+				p.fault(at, "EXTERNAL is for clients with a certificate: the listener needs client_certificate and client_ca")
+			case m == "SCRAM-SHA-256-PLUS" && l.TLS == TLSNone:
+				p.fault(at, "SCRAM-SHA-256-PLUS is bound to TLS, which the listener does not have: set tls, or leave it out")
+			}
 		}
 		if name, ok := strings.CutPrefix(l.Address, "systemd:"); ok && (name == "" || strings.ContainsFunc(name, func(r rune) bool { return r != '.' && notName(r) })) {
 			p.fault(key+"address", "address %q: write systemd: and the FileDescriptorName= of the socket unit", l.Address)

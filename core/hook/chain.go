@@ -122,7 +122,9 @@ func (c Chain) Has(s Stage) bool {
 func (c Chain) Open(listener string, report func(Failure)) *Conversation {
 	k := &Conversation{chain: c, members: make([]member, len(c)), report: report}
 	for i := range c {
-		k.members[i].detached = len(c[i].Listeners) > 0 && !slices.Contains(c[i].Listeners, listener)
+		m := &k.members[i]
+		m.detached = len(c[i].Listeners) > 0 && !slices.Contains(c[i].Listeners, listener)
+		m.marked = m.detached
 	}
 	return k
 }
@@ -146,6 +148,7 @@ type member struct {
 	instance   Instance // nil: not opened, or no Opener
 	detached   bool     // for the session
 	detachedTx bool     // for the transaction
+	marked     bool     // detached when Mark was called
 }
 
 // Wants tells whether any plugin would be asked at s now.
@@ -228,6 +231,21 @@ func (k *Conversation) Ask(ctx context.Context, e *Event) Outcome {
 func (k *Conversation) EndTransaction() {
 	for i := range k.members {
 		k.members[i].detachedTx = false
+	}
+}
+
+// Mark keeps who is detached now, for Rewind.
+func (k *Conversation) Mark() {
+	for i := range k.members {
+		k.members[i].marked = k.members[i].detached
+	}
+}
+
+// Rewind has those asked again who detached since Mark, or since Open: what they
+// concluded it from is not true any more.
+func (k *Conversation) Rewind() {
+	for i := range k.members {
+		k.members[i].detached, k.members[i].detachedTx = k.members[i].marked, false
 	}
 }
 

@@ -20,10 +20,18 @@
 //   - No opinion is never permission. Without a plugin's Accept, a recipient
 //     is taken only if its domain is ours or one we relay for, or the client
 //     may relay. A plugin that fails cannot change that.
-//   - AUTH (RFC 4954) is offered where a plugin answers it and TLS is on, and
-//     plugins alone say who a client is. A password is overwritten when they
-//     have said so; it is in no text, and so in no log and no error. A refusal
-//     comes late, and after some the connection closes.
+//   - AUTH (RFC 4954) is offered where a plugin answers it and TLS is on, by the
+//     mechanisms of [Options.AuthMechanisms] that plugins leave in the reply to
+//     EHLO. Plugins alone say who a client is. A password or token is overwritten
+//     when they have said so; it is in no text, and so in no log and no error.
+//   - By SCRAM no password comes here: plugins give the keys of a name, and the
+//     server sees whether the client has their password, and with -PLUS whether it
+//     speaks to us and not to somebody between. A name without keys is played to
+//     the end like any other. By EXTERNAL a client is who its certificate says, if
+//     the listener's authority has signed it and a plugin accepts it.
+//   - A refusal comes late, and after some the connection closes. Over all
+//     connections a [Guard] counts what an address and a name have failed, and
+//     refuses without asking anybody; it locks no owner out.
 //   - After any error inside a body the connection is closed with 421.
 //   - Content is not changed: the header section gets one Received field in
 //     front, and what plugins edited. See [BareLF] for the one exception.
@@ -31,6 +39,45 @@
 //     but a [mail.Reply].
 //   - Memory does not grow with the size of a message: the header section (at
 //     most [mail.MaxHeaderBytes]) is held, the body is streamed to the draft.
+//   - What was said in clear text is forgotten when TLS begins (RFC 3207 4.2):
+//     the greeting, the identity, session attributes that plugins have set since
+//     the banner, and whether they wanted to hear no more of the session.
+//
+// # What it announces, and when
+//
+// The reply to EHLO and LHLO, after HELO nothing. Each keyword stands there only
+// where it works; the ehlo hook may take any away, and what it takes away is not
+// taken: a parameter is refused with 555 5.5.4, a verb with 502. What a hook adds
+// has no effect on the server. A parameter that is malformed is 501 5.5.4.
+//
+//	PIPELINING, ENHANCEDSTATUSCODES  always
+//	8BITMIME, SMTPUTF8, DSN          always; kept with the message, and honoured when it is delivered
+//	SIZE n                           always: MaxSize; more is 552 5.3.4 at MAIL
+//	CHUNKING                         always
+//	BINARYMIME                       with CHUNKING and 8BITMIME. DATA is then 503; the body may have any octets,
+//	                                 the header section is lines. Who cannot be sent it gets it by no conversion: 5.6.3
+//	LIMITS RCPTMAX=n                 always: MaxRecipients (RFC 9422); further recipients are 452 4.5.3.
+//	                                 There is no limit to the messages of a session, so no MAILMAX
+//	DELIVERBY 60                     always (RFC 2852). BY with R must leave a minute, else 550 5.4.7; it becomes
+//	                                 the message's expiry. BY with N is told of when it is late
+//	MT-PRIORITY MIXER                always (RFC 6710); any of -9 to 9 is told apart. From who is neither authenticated nor
+//	                                 of RelayNetworks more than 0 becomes 0, and the reply to MAIL is 250 2.3.6
+//	FUTURERELEASE n until            with MaxHold, to who is authenticated or of RelayNetworks, and on a submission
+//	                                 listener, where MAIL is for them alone (RFC 4865). More is 501 5.5.4. Expiry counts
+//	                                 from the release; a time that is over is none. Held for longer than BY with R: 501
+//	RRVS                             where a plugin is asked at rcpt (RFC 7293): the server does not know since when a
+//	                                 mailbox is whose, so the plugin says 550 5.7.17. Without an opinion the
+//	                                 condition is kept with the recipient and handed on
+//	REQUIRETLS                       under TLS (RFC 8689)
+//	STARTTLS                         with Options.TLS, until it is on; not after XCLIENT
+//	AUTH mechanisms                  where a plugin answers, under TLS or with AuthWithoutTLS
+//	XCLIENT attributes               to XClientNetworks; others get 550 5.7.0
+//
+// XCLIENT is that of Postfix. It ends a session and begins another on the same
+// connection: close and connect hooks, 220, and nothing but TLS is left of what was
+// before. The client's own address decides what it may, and is counted; until one
+// was given, the connection has no rights by its address. HELO and PROTO stand in
+// place of what the proxy says at EHLO.
 //
 // # Where a message can be refused
 //

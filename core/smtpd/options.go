@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -173,6 +174,10 @@ type Options struct {
 	// PTR returns the forward-confirmed name of an address, or nothing. nil:
 	// names are not looked up.
 	PTR func(ctx context.Context, addr netip.Addr) string
+	// Known tells of a connection from inside this server who it is from, by its
+	// remote address: the user, authenticated from the beginning, and the id of
+	// the session. Empty: nobody, and a new one. nil: nobody is known.
+	Known func(remote net.Addr) (user, session string)
 }
 
 func orDefault[T int | int64 | time.Duration](v *T, def T) {

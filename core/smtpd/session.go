@@ -108,7 +108,14 @@ func (s *Server) newSession(raw net.Conn) *session {
 	c := &session{server: s, opts: &s.opts, log: s.opts.Log, budget: s.opts.ErrorBudget}
 	c.wire = gate.NewWire(raw, s.opts.limits())
 	c.conn = gate.NewConn(c, raw.LocalAddr(), raw.RemoteAddr())
-	c.client.Session = newSessionID()
+	if s.opts.Known != nil {
+		if c.client.Auth, c.client.Session = s.opts.Known(raw.RemoteAddr()); c.client.Auth != "" {
+			c.client.AuthMech = "EXTERNAL"
+		}
+	}
+	if c.client.Session == "" {
+		c.client.Session = newSessionID()
+	}
 	c.trace = s.opts.Trace.Session(c.client.Session)
 	c.client.Listener = s.opts.Listener
 	c.client.Remote, c.client.Local = addrPort(raw.RemoteAddr()), addrPort(raw.LocalAddr())
@@ -403,6 +410,7 @@ func (s *session) introduce() bool {
 		s.facts.Banner = o.Reply.Text
 	}
 	s.atConnect = s.facts.Attrs
+	s.chain.Mark()
 	return s.client.TLS == nil || s.askTLS()
 }
 
@@ -477,6 +485,9 @@ func (s *session) startTLS() bool {
 	// What plugins have noted since the banner, they have from what somebody said
 	// in clear text, who need not be the client (RFC 3207 4.2).
 	s.facts.Attrs, s.secrets = s.atConnect, false
+	if s.chain != nil {
+		s.chain.Rewind()
+	}
 	return true
 }
 

@@ -241,10 +241,12 @@ func (s *session) afterRefusal() string {
 func (s *session) openContent(verb string) *mail.Reply {
 	if s.tx.taken == 0 {
 		s.budget -= costIdle // follows from refusals in a pipelined batch
+		r := mail.NewReply(554, "5.5.1", "No valid recipients")
 		if s.opts.Role == LMTP {
-			return outOfOrder("No valid recipients") // RFC 2033 4.2 asks for this code
+			r = outOfOrder("No valid recipients") // RFC 2033 4.2 asks for this code
 		}
-		return mail.NewReply(554, "5.5.1", "No valid recipients")
+		s.trace.Reply(verb, r, nil, nil, "")
+		return r
 	}
 	o := s.ask(&hook.Event{Stage: hook.Data})
 	r := o.ReplyAt(hook.Data)

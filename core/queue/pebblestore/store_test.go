@@ -555,3 +555,19 @@ func ExampleOpen() {
 	fmt.Println(s.Counts().Messages, s.Close())
 	// Output: 0 <nil>
 }
+
+func TestSyncOfAClosedStore(t *testing.T) {
+	s, err := Open(testOptions(vfs.NewMem(), small))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sync(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Sync(); err == nil {
+		t.Error("a closed store can be written")
+	}
+}

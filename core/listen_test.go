@@ -1,0 +1,157 @@
+package core_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wasmta/wasmta/core"
+	"github.com/wasmta/wasmta/core/config"
+	"github.com/wasmta/wasmta/core/event"
+	"github.com/wasmta/wasmta/core/mailtest"
+)
+
+// shortDir is a directory whose name leaves room for that of a socket.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mta")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestSocketsOfSystemd(t *testing.T) {
+	peer := mailtest.ServeSMTP(t, mailtest.Script{})
+	var list []net.Listener
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, l)
+	}
+	s := &server{t: t, dir: t.TempDir(), listen: "systemd:smtp", sockets: map[string][]net.Listener{"smtp": list},
+		rest: routeTo("there.test", "smtp:"+peer.Addr) + routeTo("loop.test", "smtp:"+list[1].Addr().String())}
+	s.start()
+	defer s.stop()
+	for _, l := range list {
+		s.addr = l.Addr().String()
+		s.send("a@src.test", "b@there.test")
+	}
+	eventually(t, 20*time.Second, "a message from each socket", func() bool { return peer.Count() == 2 })
+	s.send("a@src.test", "b@loop.test")
+	eventually(t, 20*time.Second, "the loop through the second socket is noticed", func() bool { return strings.Contains(s.text(), "is this server") })
+}
+
+func TestASocketThatSystemdHasNotHandedOver(t *testing.T) {
+	c, err := config.Parse(fmt.Appendf(nil, settings, "systemd:smtp", filepath.Join(shortDir(t), "s"), ""), "test.toml", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := core.New(core.Options{Config: c}); err == nil || !strings.Contains(err.Error(), "FileDescriptorName=smtp") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestTheModeOfASocket(t *testing.T) {
+	dir := shortDir(t)
+	var rest string
+	for _, mode := range []string{"0600", "0660", "0666"} {
+		rest += fmt.Sprintf("[[listener]]\nname = 'm%s'\naddress = 'unix:%s'\nmode = '%s'\n", mode, filepath.Join(dir, mode), mode)
+	}
+	s := newServer(t, rest, nil)
+	for _, mode := range []string{"0600", "0660", "0666"} {
+		info, err := os.Stat(filepath.Join(dir, mode))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != mode && runtime.GOOS != "windows" {
+			t.Errorf("%s, want %s", got, mode)
+		}
+		conn, err := net.Dial("unix", filepath.Join(dir, mode))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 3)
+		if _, err := conn.Read(b); err != nil || string(b) != "220" {
+			t.Errorf("%q %v", b, err)
+		}
+		conn.Close()
+	}
+	s.stop()
+}
+
+// A reload takes certificates that were added, and changes nothing if one of
+// them is bad.
+func TestMoreCertificates(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"one", "two"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeCertificate(t, filepath.Join(dir, name), name+".test", time.Now().Add(time.Hour))
+	}
+	const one = "[tls]\ncertificate='one/cert.pem'\nkey='one/key.pem'\n"
+	const two = "[[certificate]]\nnames=['two.test', '*.two.test']\ncertificate='two/cert.pem'\nkey='two/key.pem'\n"
+	parse := func(certificates string) *config.Config {
+		c, err := config.Parse([]byte("hostname='one.test'\ndata_dir='d'\n[[listener]]\nname='mx'\naddress='127.0.0.1:0'\ntls='implicit'\n[limits]\nmin_free='1MB'\n[admin]\nsocket='"+
+			filepath.Join(shortDir(t), "s")+"'\n"+certificates), "test.toml", dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	m, err := core.New(core.Options{Config: parse(one), Log: event.NewLog(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(t.Context()) }()
+	t.Cleanup(func() {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	shown := func(name string) string {
+		t.Helper()
+		conn, err := tls.Dial("tcp", m.Addr("mx").String(), &tls.Config{ServerName: name, InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].DNSNames[0]
+	}
+	if got := shown("a.two.test"); got != "one.test" {
+		t.Error(got)
+	}
+	use, err := m.LoadCertificate(parse(one + two))
+	if err != nil {
+		t.Fatal(err)
+	}
+	use()
+	for name, want := range map[string]string{"a.two.test": "two.test", "two.test": "two.test", "one.test": "one.test", "": "one.test"} {
+		if got := shown(name); got != want {
+			t.Errorf("%q: %s, want %s", name, got, want)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "two", "cert.pem")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.LoadCertificate(parse(one + two)); err == nil || !strings.Contains(err.Error(), "[[certificate]] 1") || shown("two.test") != "two.test" {
+		t.Errorf("%v", err)
+	}
+	none := parse(one)
+	none.TLS = config.TLS{}
+	if _, err := m.LoadCertificate(none); err == nil || !strings.Contains(err.Error(), "no certificate would be left") {
+		t.Errorf("%v", err)
+	}
+}
