@@ -65,7 +65,7 @@ type hop struct {
 	urgent    fifo[*entry] // who goes there also if it is suspended
 	insisting line         // calls for urgent
 	waiters   fifo[*entry] // workers that wait in place
-	squeezed  bool         // it is in Manager.squeezed
+	shut      int          // lines that wait for it to have more of all slots
 
 	proven   bool          // something answered there
 	good     bool          // it may take any slot
@@ -148,7 +148,7 @@ func (m *Manager) dropHop(h *hop) {
 
 // idle tells whether nothing goes there or waits to.
 func (h *hop) idle() bool {
-	return h.active == 0 && h.waiting == 0 && h.urgent.len() == 0 && h.waiters.len() == 0 && h.listed == 0 && !h.squeezed
+	return h.active == 0 && h.waiting == 0 && h.urgent.len() == 0 && h.waiters.len() == 0 && h.listed == 0 && h.shut == 0
 }
 
 // troubled tells whether there is more to remember of it than that it works.
@@ -213,16 +213,17 @@ const (
 	metered          // its rate is used up
 )
 
-// refusal tells whether h can take one more. While many slots are with next hops
-// that have not answered yet, or not lately, or slowly, they get no more: what
-// works keeps a half. mu is held.
+// refusal tells whether h can take one more. While more than half of all slots
+// are taken, and many of them by next hops that have not answered yet, or not
+// lately, or slowly, they get no more, so that room is left for what works and for
+// what is new. mu is held.
 func (m *Manager) refusal(h *hop, now time.Time) refusal {
 	switch {
 	case h.free:
 		return fine
 	case h.active >= h.limit():
 		return full
-	case !h.good && m.strain >= m.share(h):
+	case !h.good && m.active >= m.opts.Attempts/2 && m.strain >= m.share(h):
 		return squeezed
 	case h.meter.next().After(now):
 		return metered
@@ -235,12 +236,14 @@ func (m *Manager) refusal(h *hop, now time.Time) refusal {
 func (m *Manager) share(h *hop) int {
 	n := m.opts.Attempts
 	switch {
-	case h.pace.count == 0 && h.active == 0, h.proven && h.failures == 0: // unknown, or slow
-		n = n * 3
-	case h.active == 0:
+	case h.active > 0: // it has one
 		n *= 2
+	case h.pace.count == 0: // it may work
+		n *= 4
+	default:
+		n *= 3
 	}
-	return (n + 3) / 4
+	return max((n+7)/8, 2)
 }
 
 // grade notes whether a next hop works. mu is held.
@@ -262,11 +265,47 @@ func (m *Manager) grade(h *hop) {
 // mu is held.
 func (m *Manager) ease(n int) {
 	now := time.Now()
-	for looks := min(m.squeezedOut.len(), maxLooks); looks > 0 && n > 0; looks-- {
-		h := m.squeezedOut.pop()
-		h.squeezed = false
-		if m.tend(h, now); h.listed > 0 {
+	for looks := maxLooks; looks > 0 && n > 0; looks-- {
+		s := m.squeezed.pop()
+		if s == nil {
+			return
+		}
+		l := s.shut.pop()
+		if l == nil {
+			s.squeezed = false
+			m.forgetSender(s)
+			continue
+		}
+		m.squeezed.push(s)
+		l.shut = false
+		l.hop.shut--
+		if m.tend(l.hop, now); l.hop.listed > 0 {
 			n--
+		}
+	}
+}
+
+// shut notes who waits for h to have more of all slots: senders take turns there
+// too. mu is held.
+func (m *Manager) shut(h *hop) {
+	add := func(l *line) {
+		l.shut = true
+		h.shut++
+		l.sender.shut.push(l)
+		if !l.sender.squeezed {
+			l.sender.squeezed = true
+			m.squeezed.push(l.sender)
+		}
+	}
+	if l := &h.insisting; !l.shut && h.urgent.len()+h.waiters.len() > 0 {
+		if l.hop = h; !l.listed {
+			l.sender = m.self
+		}
+		add(l)
+	}
+	for i := 0; i < h.turns.len() && h.shut < maxListed; i++ {
+		if l := h.turns.at(i); !l.shut {
+			add(l)
 		}
 	}
 }
@@ -298,8 +337,8 @@ func (m *Manager) release(e *entry) {
 	}
 	if !h.good {
 		m.strain--
-		m.ease(1) // before h: it is their turn
 	}
+	m.ease(1) // before h: it is their turn
 	m.advance(h)
 }
 
@@ -451,10 +490,7 @@ func (m *Manager) tend(h *hop, now time.Time) {
 	case metered:
 		m.alarmAt(h, h.meter.next())
 	case squeezed:
-		if !h.squeezed {
-			h.squeezed = true
-			m.squeezedOut.push(h)
-		}
+		m.shut(h)
 	}
 }
 

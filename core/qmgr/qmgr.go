@@ -135,15 +135,16 @@ type Manager struct {
 	seq      uint64        // of the last entry parked
 	room     chan struct{} // closed when there is room again; nil: nobody waits
 
-	seed        maphash.Seed
-	senders     map[string]*sender
-	ring        fifo[*sender] // those who call for a next hop, in turn
-	unrouted    *hop          // where those wait of whom only plugins know where they go
-	strain      int           // slots with next hops that are not good
-	squeezedOut fifo[*hop]    // that could have no more of all slots
-	alarms      alarms
-	deferred    uint64 // see Figures
-	moved       uint64
+	seed     maphash.Seed
+	senders  map[string]*sender
+	ring     fifo[*sender] // those who call for a next hop, in turn
+	unrouted *hop          // where those wait of whom only plugins know where they go
+	strain   int           // slots with next hops that are not good
+	squeezed fifo[*sender] // those whose next hops may have no more of all slots, in turn
+	self     *sender       // for workers that wait in place
+	alarms   alarms
+	deferred uint64 // see Figures
+	moved    uint64
 
 	saving sync.Mutex // taken before mu
 	dirty  bool       // Options.State is not as it should be
@@ -197,7 +198,7 @@ func New(o Options) *Manager {
 		senders:  make(map[string]*sender),
 		seed:     maphash.MakeSeed(),
 	}
-	m.unrouted = &hop{free: true, place: -1}
+	m.unrouted, m.self = &hop{free: true, place: -1}, new(sender)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.load()
 	return m

@@ -33,8 +33,11 @@ type sender struct {
 	parked int         // of its items, in all lines
 	lines  fifo[*line] // that call for their next hop
 	listed bool        // it is in Manager.ring
-	debt   int         // recipients beyond its turns
-	pace   pacer       // of what it gets done
+	shut   fifo[*line] // whose next hop may have no more of all slots
+
+	squeezed bool  // it is in Manager.squeezed
+	debt     int   // recipients beyond its turns
+	pace     pacer // of what it gets done
 }
 
 // line is what a sender has waiting for a next hop.
@@ -45,6 +48,7 @@ type line struct {
 	debt   int
 	jumps  bool // it goes before its turn
 	listed bool // it is in sender.lines
+	shut   bool // it is in sender.shut
 }
 
 // senderKey tells whose turn a message needs.
@@ -190,7 +194,7 @@ func (m *Manager) next(now time.Time) *entry {
 
 // forgetSender drops a sender that has nothing waiting. mu is held.
 func (m *Manager) forgetSender(s *sender) {
-	if s.parked == 0 && !s.listed {
+	if s.parked == 0 && !s.listed && !s.squeezed && m.senders[s.key] == s {
 		delete(m.senders, s.key)
 	}
 }
