@@ -239,9 +239,9 @@ func (m *Manager) share(h *hop) int {
 	case h.active > 0: // it has one
 		n *= 2
 	case h.pace.count == 0: // it may work
-		n *= 4
+		n *= 5
 	default:
-		n *= 3
+		n *= 4
 	}
 	return max((n+7)/8, 2)
 }
@@ -338,7 +338,9 @@ func (m *Manager) release(e *entry) {
 	if !h.good {
 		m.strain--
 	}
-	m.ease(1) // before h: it is their turn
+	if !h.good || m.active <= m.opts.Attempts/2 {
+		m.ease(1) // before h: it is their turn
+	}
 	m.advance(h)
 }
 
