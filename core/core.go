@@ -17,6 +17,7 @@ import (
 	"github.com/wasmta/wasmta/core/certificate"
 	"github.com/wasmta/wasmta/core/config"
 	"github.com/wasmta/wasmta/core/deliver"
+	"github.com/wasmta/wasmta/core/deliver/mtasts"
 	"github.com/wasmta/wasmta/core/dsn"
 	"github.com/wasmta/wasmta/core/event"
 	"github.com/wasmta/wasmta/core/hold"
@@ -40,6 +41,10 @@ type Options struct {
 	Source  hook.Source    // the policy; nil: none but the configuration's
 	Plugins admin.Plugins  // what the control interface calls a plugin; nil: nothing
 	Log     event.Log
+	// Deliver and PolicyHosts, if not nil, change how others are reached, for a laboratory whose mail exchangers and
+	// policy hosts have loopback addresses and ports of their own.
+	Deliver     func(*deliver.Options)
+	PolicyHosts func(*mtasts.Fetcher)
 	// Sockets are what listeners with an address systemd:NAME accept at, by that
 	// name. The Server closes those that it uses.
 	Sockets map[string][]net.Listener
@@ -218,7 +223,7 @@ func (s *Server) newIntake() *intake {
 	c := s.opt.Config
 	in := &intake{
 		store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue,
-		hostname: c.Hostname, template: s.template, maxReturn: int64(c.Notify.MaxSize), log: s.log, rules: s.rules,
+		hostname: c.Hostname, template: s.template, maxReturn: int64(c.Notify.MaxSize), log: s.log, trace: s.trace, rules: s.rules,
 	}
 	in.postmaster, in.domain = ownPostmaster(c)
 	return in
@@ -234,7 +239,7 @@ func (s *Server) listen(l *config.Listener) error {
 		AuthMechanisms: l.AuthMechanisms, Guard: s.guard,
 		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
 		MaxSessions: c.Limits.Sessions, MaxSessionsPerAddress: c.Limits.SessionsPerAddress,
-		XClientNetworks: prefixes(l.XClientNetworks), MaxHold: maxHold(c.Queue.Lifetime.Std()),
+		XClientNetworks: prefixes(l.XClientNetworks), BinaryMIME: l.BinaryMIME, MaxHold: maxHold(c.Queue.Lifetime.Std()),
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
 		Source:   s.opt.Source, Trace: s.trace, Log: s.log, PTR: s.ptr,
 	}

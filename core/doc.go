@@ -36,10 +36,11 @@
 //     message, and walks from step 4 on. When no recipient is open the message
 //     is removed.
 //
-// event reports all of this and decides nothing. config is the file, admin the
-// operator's hand, mail the nouns that all of them speak in.
+// event reports all of this and decides nothing; trace keeps it for wasmta
+// explain. config is the file, admin the operator's hand, mail the nouns that
+// all of them speak in.
 //
 // An operator's question leads to one package. Refused? smtpd and hook.
 // Accepted but not moving? queue and qmgr. Wrong way? route. The other side
-// said no? deliver. What was the sender told? dsn.
+// said no? deliver. What was the sender told? dsn. All of it at once? trace.
 package core

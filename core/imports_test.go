@@ -50,6 +50,7 @@ func TestImports(t *testing.T) {
 		"core/qmgr":    {us + "core/smtpd", us + "core/deliver", us + "core/resolve"},
 		"core/deliver": {us + "core/queue", us + "core/hook", us + "core/qmgr"},
 		"core/event":   {us + "core/hook"},
+		"core/trace":   {us + "core/queue", us + "core/smtpd", us + "core/qmgr", us + "core/deliver", us + "core/event"},
 		"core/config":  {us + "core/queue", us + "core/smtpd", us + "core/hook"},
 	} {
 		out, err := exec.Command("go", "list", "-f", "{{join .Imports \" \"}}", us+pkg).Output()

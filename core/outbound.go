@@ -45,7 +45,7 @@ func (s *Server) buildOutbound() error {
 	use()
 	o := deliver.Options{
 		Hostname: c.Hostname, Resolver: s.resolver, Self: s.isSelf, Log: log,
-		Sources: sources(c), Limits: limitsOf(s.shapes, c),
+		Sources: sources(c), Deny: prefixes(c.Delivery.DenyNetworks), Limits: limitsOf(s.shapes, c),
 		Credential: func(name string) (deliver.Credential, bool) {
 			cred, ok := (*s.outbound.credentials.Load())[name]
 			return cred, ok
@@ -57,6 +57,9 @@ func (s *Server) buildOutbound() error {
 	}
 	if c.Delivery.MTASTS {
 		fetch := mtasts.Fetcher{Addrs: s.resolver.Addrs, Allow: public}
+		if s.opt.PolicyHosts != nil {
+			s.opt.PolicyHosts(&fetch)
+		}
 		if s.outbound.sts, err = mtasts.New(mtasts.Options{
 			Resolver: s.resolver, Fetch: fetch.Fetch, Dir: filepath.Join(c.DataDir, "mta-sts"), Log: log, Absent: absent,
 		}); err != nil {
@@ -78,6 +81,9 @@ func (s *Server) buildOutbound() error {
 			Host: mail.DomainKey(c.Hostname), From: from, Organization: c.TLSReport.Organization, Contact: c.TLSReport.Contact, Log: log,
 		}
 		o.Reports = store
+	}
+	if s.opt.Deliver != nil {
+		s.opt.Deliver(&o)
 	}
 	s.agent = deliver.New(o)
 	return nil

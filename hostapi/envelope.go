@@ -1,7 +1,9 @@
 package hostapi
 
 import (
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
@@ -51,6 +53,17 @@ func envelopeFields() []field {
 			}
 			return int64(c.event.Recipient)
 		}},
+		{id: abi.HoldUntil, name: "HOLD_UNTIL", stages: inTx, num: numOfTx(func(tx *hook.Transaction) int64 { return instant(tx.Envelope.HoldUntil) })},
+		{id: abi.DeliverBy, name: "DELIVER_BY", stages: inTx, num: numOfTx(func(tx *hook.Transaction) int64 { return instant(tx.Envelope.By.Time) })},
+		{id: abi.DeliverByMode, name: "DELIVER_BY_MODE", stages: inTx, num: numOfTx(func(tx *hook.Transaction) int64 {
+			if tx.Envelope.By.Time.IsZero() {
+				return int64(abi.NotFound)
+			}
+			return 1 + bit(tx.Envelope.By.Return)
+		})},
+		{id: abi.MTPriority, name: "MT_PRIORITY", stages: inTx, bytes: ofTx(func(tx *hook.Transaction, b []byte) ([]byte, abi.Code) {
+			return strconv.AppendInt(b, int64(tx.Envelope.Priority), 10), abi.OK
+		})},
 		{id: abi.SizeLimit, name: "SIZE_LIMIT", stages: beforeContent, num: numOfTx(func(tx *hook.Transaction) int64 { return max(tx.SizeLimit, 0) }),
 			setStages: hook.Stages(hook.Data), setNum: func(c *Call, v int64) error {
 				if v < 0 {
@@ -59,6 +72,14 @@ func envelopeFields() []field {
 				return c.event.SetSizeLimit(v)
 			}},
 	}
+}
+
+// instant is a time in ms since 1970, or that there is none.
+func instant(t time.Time) int64 {
+	if t.IsZero() {
+		return int64(abi.NotFound)
+	}
+	return max(t.UnixMilli(), 0)
 }
 
 func appendPath(b []byte, p mail.Path) []byte {
@@ -102,7 +123,7 @@ func (c *Call) mailbox(v []byte, null bool) (mail.Path, error) {
 var rcptList = list{
 	stages:   inTx,
 	texts:    []abi.ListField{abi.RcptAddr, abi.RcptOrcpt, abi.RcptLocal, abi.RcptDomain, abi.RcptOriginal},
-	numbers:  []abi.ListField{abi.RcptNotify, abi.RcptStatus},
+	numbers:  []abi.ListField{abi.RcptNotify, abi.RcptStatus, abi.RcptValidSince},
 	settable: []abi.ListField{abi.RcptAddr},
 	len: func(c *Call) int {
 		if c.event.Tx == nil {
@@ -136,6 +157,8 @@ var rcptList = list{
 		switch f {
 		case abi.RcptNotify:
 			return int64(c.event.Tx.Envelope.Recipients[i].Notify)
+		case abi.RcptValidSince:
+			return instant(c.event.Tx.Envelope.Recipients[i].ValidSince)
 		case abi.RcptStatus:
 			d := c.event.Delivery
 			if c.event.Stage != hook.Result && c.event.Stage != hook.DSN || d == nil || i >= len(d.Results) {

@@ -17,6 +17,7 @@ const (
 	exUsage       = 64 // the command line is wrong
 	exDataErr     = 65 // input is wrong
 	exNoInput     = 66 // a file or message does not exist
+	exNoUser      = 67 // an address cannot be
 	exNoHost      = 68 // a host name is unknown
 	exUnavailable = 69 // no server answers, or it refuses
 	exSoftware    = 70 // our fault

@@ -205,8 +205,11 @@ func describe(e *trace.Event) (head string, more []string) {
 	case "attempt":
 		head = fmt.Sprintf("attempt %d: %s: %s, %s%s", e.Attempt, strings.Join(e.NextHops, ", "), e.Status, short(e.Took), item(e))
 		add("for %s", to)
+		for _, line := range e.Earlier {
+			add("first %s", line)
+		}
 		if e.Relay != "" {
-			add("relay %s, %s; connected in %s, answered in %s", e.Relay, cmp.Or(e.TLS, "no TLS"), short(e.Connect), short(e.Transmit))
+			add("relay %s", e.Relay+talked(e))
 		}
 		if e.RemoteMTA != "" {
 			add("%s said: %s", e.RemoteMTA, e.Reply)
@@ -240,6 +243,19 @@ func describe(e *trace.Event) (head string, more []string) {
 		head = e.Event + blank(e.Detail)
 	}
 	return head, more
+}
+
+// talked tells how the session went in which a reply was had; nothing if there
+// was none.
+func talked(e *trace.Event) string {
+	if e.Connect == 0 && e.Transmit == 0 {
+		return ""
+	}
+	connected := "on a connection that was open"
+	if e.Connect > 0 {
+		connected = "connected in " + short(e.Connect)
+	}
+	return fmt.Sprintf(", %s; %s, answered in %s", cmp.Or(e.TLS, "no TLS"), connected, short(e.Transmit))
 }
 
 func blank(s string) string {

@@ -23,10 +23,14 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	args, plain := sendmailArgs(os.Args)
+	ctx, stop := context.Background(), func() {}
+	if !plain { // those that only read a message die of a signal, as scripts expect
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	}
 	context.AfterFunc(ctx, stop) // a second signal kills
 	e := &env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, loadPlugins: loadPlugins, inspect: inspectModule}
-	os.Exit(e.run(os.Args[1:]))
+	os.Exit(e.run(args))
 }
 
 // env is what a command works with.
@@ -45,14 +49,18 @@ type env struct {
 
 // commands is the command line: one field, one command.
 type commands struct {
-	Serve   serveCmd   `cmd:"" help:"Run the mail server."`
-	Check   checkCmd   `cmd:"" help:"Check the configuration and all that it names."`
-	Queue   queueCmd   `cmd:"" help:"Look at and change the queue of the running server."`
-	Explain explainCmd `cmd:"" help:"Tell what became of a message, or of a session: from connect to the last attempt."`
-	Plugin  pluginCmd  `cmd:"" help:"Write, build and try plugins; look at and change those of the running server."`
-	Send    sendCmd    `cmd:"" help:"Send one message by SMTP and show the dialogue."`
-	Sink    sinkCmd    `cmd:"" help:"Run an SMTP server that accepts everything and shows it."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve      serveCmd      `cmd:"" help:"Run the mail server."`
+	Check      checkCmd      `cmd:"" help:"Check the configuration and all that it names."`
+	Ready      readyCmd      `cmd:"" help:"Tell by the exit code whether the server takes mail: 0, or 69 or 75."`
+	Queue      queueCmd      `cmd:"" help:"Look at and change the queue of the running server."`
+	Explain    explainCmd    `cmd:"" help:"Tell what became of a message, or of a session: from connect to the last attempt."`
+	Plugin     pluginCmd     `cmd:"" help:"Write, build and try plugins; look at and change those of the running server."`
+	Send       sendCmd       `cmd:"" help:"Send one message by SMTP and show the dialogue."`
+	Sink       sinkCmd       `cmd:"" help:"Run an SMTP server that accepts everything and shows it."`
+	Sendmail   sendmailCmd   `cmd:"" passthrough:"" help:"Take a message as sendmail does; also by that name."`
+	Mailq      mailqCmd      `cmd:"" passthrough:"" help:"List the queue as Postfix does; also by that name."`
+	Newaliases newaliasesCmd `cmd:"" passthrough:"" help:"Nothing, for scripts; also by that name."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // configFlag is the flag of all commands that need the configuration.

@@ -80,6 +80,7 @@ type Listener struct {
 	AuthMechanisms []string `toml:"auth_mechanisms"`  // of SASL, in upper case; default: PLAIN, LOGIN
 	AuthRelay      *bool    `toml:"auth_relay"`       // who is authenticated may send to anyone; not nil after Load
 
+	BinaryMIME        bool     `toml:"binarymime"`         // take BODY=BINARYMIME, where all next hops take it too
 	XClientNetworks   []Prefix `toml:"xclient_networks"`   // who may say XCLIENT; empty: nobody
 	ClientCertificate string   `toml:"client_certificate"` // none | ask | require: for AUTH EXTERNAL
 	ClientCA          string   `toml:"client_ca"`          // PEM file; absolute after Load
@@ -113,6 +114,8 @@ type Delivery struct {
 	MTASTS bool `toml:"mta_sts"` // RFC 8461
 
 	Pool string `toml:"pool"` // egress pool, where nobody names one; empty: any address of the machine
+
+	DenyNetworks []Prefix `toml:"deny_networks"` // where MX records must not lead to, beside what can be no one's exchanger
 }
 
 // Route is one [[route]].
@@ -320,6 +323,7 @@ func Parse(data []byte, path, dir string) (*Config, error) {
 	c.file, c.at = path, positions(data)
 	p := checker{config: c}
 	c.Path = filepath.Join(dir, filepath.Base(path))
+	c.nameUs()
 	// The decoder takes an array of strings as it is, without UnmarshalText.
 	for i := range c.LocalDomains {
 		p.read("local_domains", &c.LocalDomains[i], string(c.LocalDomains[i]))
@@ -397,10 +401,23 @@ func article(word string) string {
 	return "a"
 }
 
-func (c *Config) defaults() {
+// nameUs sets the hostname, and puts it where {hostname} stands: so one file does
+// for many machines.
+func (c *Config) nameUs() {
 	if c.Hostname == "" {
 		c.Hostname, _ = os.Hostname()
 	}
+	for i, d := range c.LocalDomains {
+		c.LocalDomains[i] = Domain(strings.ReplaceAll(string(d), "{hostname}", c.Hostname))
+	}
+	for i := range c.Routes {
+		for j, d := range c.Routes[i].Domains {
+			c.Routes[i].Domains[j] = strings.ReplaceAll(d, "{hostname}", c.Hostname)
+		}
+	}
+}
+
+func (c *Config) defaults() {
 	if c.DataDir == "" {
 		c.DataDir = "/var/lib/wasmta"
 	}

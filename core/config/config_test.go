@@ -213,3 +213,32 @@ proxy_networks = ["192.0.2.1"]
 		t.Errorf("%+v", c.Limits)
 	}
 }
+
+func TestTheHostnameAsADomain(t *testing.T) {
+	c, err := Parse([]byte("hostname='MX.example.org'\nlocal_domains=['{hostname}', 'a.example']\n[[listener]]\naddress='127.0.0.1:25'\n"+
+		"[[route]]\ndomains=['{hostname}', '.{hostname}']\nto='discard'\n"), "x.toml", "/etc/w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.IsLocal("mx.example.org") || !c.IsLocal("a.example") || c.Routes[0].Domains[1] != ".MX.example.org" {
+		t.Errorf("%q %q", c.LocalDomains, c.Routes[0].Domains)
+	}
+}
+
+func TestACMEFaults(t *testing.T) {
+	const head = "hostname = 'h.example'\n[[listener]]\naddress = '127.0.0.1:25'\n[acme]\naccept_terms = true\n"
+	for in, want := range map[string]string{
+		head + "domains=['mx.example.org']":                                                                  "[acme] cannot prove",
+		head + "domains=['mx.example.org']\nhttp='80'":                                                       "x.toml:7:1: http = \"80\": write HOST:PORT",
+		head + "domains=['localhost']\nhttp=':80'":                                                           `x.toml:6:1: the domain "localhost" cannot have`,
+		head + "domains=['[192.0.2.1]']\nhttp=':80'":                                                         `x.toml:6:1: the domain "[192.0.2.1]" cannot have`,
+		head + "domains=['../../etc']\nhttp=':80'":                                                           `x.toml:6:1: domain "../../etc"`,
+		head + "domains=['a.example']\nhttp=':80'\ndirectory='ftp:x'":                                        "x.toml:8:1: directory",
+		"hostname='h'\n[[listener]]\naddress='systemd:smtp'\n[[listener]]\nname='b'\naddress='systemd:smtp'": `x.toml:6:1: the address "systemd:smtp" is used by two listeners`,
+	} {
+		_, err := Parse([]byte(in), "x.toml", "/etc/w")
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q:\n got %v\nwant %s", in, err, want)
+		}
+	}
+}

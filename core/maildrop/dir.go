@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -245,17 +246,28 @@ func (d *Dir) Quarantine(active string) (string, error) {
 	return path.Join(d.path, to), d.root.Rename(path.Join(activeDir, active), to)
 }
 
-// Count tells how many messages wait in the maildrop at path, for who may list
-// it.
-func Count(dir string) (waiting, active, bad int, err error) {
-	for sub, n := range map[string]*int{".": &waiting, activeDir: &active, badDir: &bad} {
-		list, e := os.ReadDir(path.Join(dir, sub))
+// Entry is a message in the maildrop.
+type Entry struct {
+	Name string
+	UID  int       // of who sends it
+	Size int64     // of its file, in octets
+	At   time.Time // when it was written
+}
+
+// List lists the messages in the maildrop at dir, taken or not, for who may.
+// Without a server, too.
+func List(dir string) (list []Entry, err error) {
+	for _, sub := range []string{".", activeDir} {
+		entries, e := os.ReadDir(filepath.Join(dir, sub))
 		err = errors.Join(err, e)
-		for _, e := range list {
-			if sub != "." || isName(e.Name()) {
-				*n++
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil || sub == "." && !isName(e.Name()) {
+				continue
 			}
+			uid, _, _ := ownerOf(info)
+			list = append(list, Entry{e.Name(), uid, info.Size(), info.ModTime()})
 		}
 	}
-	return waiting, active, bad, err
+	return list, err
 }

@@ -2,8 +2,10 @@ package mailtest
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,8 +21,12 @@ type Zone struct {
 	Records string
 	// Faults are what goes wrong, by "name" or, for one type only, "name TYPE". "*" is every name.
 	Faults map[string]Fault
-	// Secure sets the AD bit in every reply.
+	// Secure sets the AD bit in every reply,
 	Secure bool
+	// except about these domains and what is below them, which are not signed.
+	Unsigned []string
+	// Address is the host:port to listen on; empty: 127.0.0.1 and a free port. A change of the zone does not change it.
+	Address string
 }
 
 // Fault is a way in which a DNS server misbehaves.
@@ -57,14 +63,16 @@ type DNS struct {
 
 	done    chan struct{}
 	release chan struct{}
+	end     func()
 	running sync.WaitGroup
 
-	mu      sync.Mutex
-	records []dns.RR
-	faults  map[string]Fault
-	secure  bool
-	queries map[string]int
-	last    *dns.Msg
+	mu       sync.Mutex
+	records  []dns.RR
+	faults   map[string]Fault
+	secure   bool
+	unsigned []string
+	queries  map[string]int
+	last     *dns.Msg
 }
 
 // ServeDNS starts a DNS server for zone and returns its host:port.
@@ -76,52 +84,80 @@ func ServeDNS(t testing.TB, zone Zone) (addr string) {
 // StartDNS starts a DNS server for zone whose queries can be counted and whose zone can be changed.
 func StartDNS(t testing.TB, zone Zone) *DNS {
 	t.Helper()
-	d := &DNS{queries: make(map[string]int), done: make(chan struct{}), release: make(chan struct{})}
-	d.SetZone(t, zone)
+	d, err := NewDNS(zone)
+	if err != nil {
+		t.Fatalf("mailtest: DNS server: %v", err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
 
-	udp, tcp := listenBoth(t)
+// NewDNS starts a DNS server that is no test's. Close ends it.
+func NewDNS(zone Zone) (*DNS, error) {
+	d := &DNS{queries: make(map[string]int), done: make(chan struct{}), release: make(chan struct{})}
+	if err := d.Set(zone); err != nil {
+		return nil, err
+	}
+	udp, tcp, err := listenBoth(zone.Address)
+	if err != nil {
+		return nil, err
+	}
 	d.Addr = udp.LocalAddr().String()
 	d.running.Go(func() { d.serveUDP(udp) })
 	d.running.Go(func() { d.serveTCP(tcp) })
-	t.Cleanup(func() {
+	d.end = sync.OnceFunc(func() {
 		close(d.done)
 		udp.Close()
 		tcp.Close()
 		d.running.Wait()
 	})
-	return d
+	return d, nil
 }
 
-// listenBoth finds a port that is free for UDP and TCP.
-func listenBoth(t testing.TB) (net.PacketConn, net.Listener) {
-	t.Helper()
-	var err error
-	for range 20 {
+// Close ends the server.
+func (d *DNS) Close() { d.end() }
+
+// listenBoth listens with UDP and TCP on one port.
+func listenBoth(addr string) (_ net.PacketConn, _ net.Listener, err error) {
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	for range 20 { // the port that one is given may not be free for the other
 		var udp net.PacketConn
-		if udp, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+		if udp, err = net.ListenPacket("udp", addr); err != nil {
 			break
 		}
 		var tcp net.Listener
 		if tcp, err = net.Listen("tcp", udp.LocalAddr().String()); err == nil {
-			return udp, tcp
+			return udp, tcp, nil
 		}
 		udp.Close()
 	}
-	t.Fatalf("mailtest: no port for a DNS server: %v", err)
-	return nil, nil
+	return nil, nil, err
 }
 
 // SetZone replaces the zone. The counts stay.
 func (d *DNS) SetZone(t testing.TB, zone Zone) {
 	t.Helper()
+	if err := d.Set(zone); err != nil {
+		t.Fatalf("mailtest: %v", err)
+	}
+}
+
+// Set replaces the zone, or says what is wrong with the new one. The counts stay.
+func (d *DNS) Set(zone Zone) error {
 	var records []dns.RR
 	zp := dns.NewZoneParser(strings.NewReader(zone.Records), ".", "zone")
 	zp.SetDefaultTTL(300)
 	for rr, ok := zp.Next(); ok; rr, ok = zp.Next() {
-		records = append(records, asRead(t, rr))
+		rr, err := asRead(rr)
+		if err != nil {
+			return fmt.Errorf("zone: %w", err)
+		}
+		records = append(records, rr)
 	}
 	if err := zp.Err(); err != nil {
-		t.Fatalf("mailtest: zone: %v", err)
+		return fmt.Errorf("zone: %w", err)
 	}
 	faults := make(map[string]Fault, len(zone.Faults))
 	for k, f := range zone.Faults {
@@ -133,22 +169,24 @@ func (d *DNS) SetZone(t testing.TB, zone Zone) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.records, d.faults, d.secure = records, faults, zone.Secure
+	d.records, d.faults, d.secure, d.unsigned = records, faults, zone.Secure, zone.Unsigned
+	return nil
 }
 
 // asRead gives a record's names the escapes that they have when read from a message, so that they compare equal.
-func asRead(t testing.TB, rr dns.RR) dns.RR {
-	t.Helper()
+func asRead(rr dns.RR) (dns.RR, error) {
 	wire := make([]byte, dns.MaxMsgSize)
 	n, err := dns.PackRR(rr, wire, 0, nil, false)
 	if err != nil {
-		t.Fatalf("mailtest: zone: %v: %v", rr, err)
+		return nil, fmt.Errorf("%v: %w", rr, err)
 	}
 	rr, _, err = dns.UnpackRR(wire[:n], 0)
-	if err != nil {
-		t.Fatalf("mailtest: zone: %v", err)
-	}
-	return rr
+	return rr, err
+}
+
+// signed tells whether a name is in a zone with signatures.
+func (d *DNS) signed(name string) bool {
+	return d.secure && !slices.ContainsFunc(d.unsigned, func(zone string) bool { return dns.IsSubDomain(dns.CanonicalName(zone), name) })
 }
 
 // Release lets the replies go that Held keeps back, now and from now on. Call it once.
@@ -338,7 +376,7 @@ func (d *DNS) answer(q *dns.Msg, fault Fault) *dns.Msg {
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.RecursionAvailable = true
-	m.AuthenticatedData = d.secure
+	m.AuthenticatedData = d.signed(dns.CanonicalName(q.Question[0].Name))
 	m.Compress = true
 	if q.IsEdns0() != nil {
 		m.SetEdns0(1232, false)
@@ -377,6 +415,7 @@ func (d *DNS) answer(q *dns.Msg, fault Fault) *dns.Msg {
 			m.Answer = append(m.Answer, dns.Copy(rr))
 		}
 		if alias != "" {
+			m.AuthenticatedData = m.AuthenticatedData && d.signed(alias)
 			if name = alias; fault == OneAlias {
 				break
 			}

@@ -61,3 +61,21 @@ func TestServeDNS(t *testing.T) {
 		t.Errorf("after SetZone: %v, %v; want SERVFAIL", m, err)
 	}
 }
+
+func TestWhatIsSigned(t *testing.T) {
+	d, err := mailtest.NewDNS(mailtest.Zone{Secure: true, Unsigned: []string{"plain.test"}, Address: "127.0.0.1:0",
+		Records: "mx.plain.test. IN A 192.0.2.1\nmx.signed.test. IN A 192.0.2.1\nalias.signed.test. IN CNAME mx.plain.test.\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for name, want := range map[string]bool{"mx.signed.test": true, "no.signed.test": true, "mx.plain.test": false, "plain.test": false, "alias.signed.test": false} {
+		m, err := ask(t, "udp", d.Addr, name, dns.TypeA)
+		if err != nil || m.AuthenticatedData != want {
+			t.Errorf("%s: %v, %v", name, m, err)
+		}
+	}
+	if _, err := mailtest.NewDNS(mailtest.Zone{Records: "no zone"}); err == nil {
+		t.Error("a zone that cannot be read is taken")
+	}
+}

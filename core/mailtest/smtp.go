@@ -112,6 +112,19 @@ type SMTP struct {
 // ServeSMTP starts a server that follows the script.
 func ServeSMTP(t testing.TB, script Script) *SMTP {
 	t.Helper()
+	if script.Unix {
+		script.Address = filepath.Join(t.TempDir(), "s")
+	}
+	s, err := NewSMTP(script)
+	if err != nil {
+		t.Fatalf("mailtest: SMTP server: %v", err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// NewSMTP starts a server that is no test's. Close ends it. With Script.Unix, Script.Address is the path of the socket.
+func NewSMTP(script Script) (*SMTP, error) {
 	s := &SMTP{script: script, done: make(chan struct{}), open: make(map[net.Conn]bool), wire: make(map[int]*bytes.Buffer)}
 	if script.Extensions == nil {
 		s.script.Extensions = []string{"PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"}
@@ -121,19 +134,18 @@ func ServeSMTP(t testing.TB, script Script) *SMTP {
 		addr = "127.0.0.1:0"
 	}
 	if script.Unix {
-		network, addr = "unix", filepath.Join(t.TempDir(), "s")
+		network = "unix"
 	}
 	l, err := net.Listen(network, addr)
 	if err != nil {
-		t.Fatalf("mailtest: SMTP server: %v", err)
+		return nil, err
 	}
 	s.l, s.Addr = l, l.Addr().String()
 	if a, ok := l.Addr().(*net.TCPAddr); ok {
 		s.Host, s.Port = a.IP.String(), uint16(a.Port)
 	}
 	s.running.Go(s.accept)
-	t.Cleanup(s.Close)
-	return s
+	return s, nil
 }
 
 // Close ends the server and its connections. It may be called before the test ends, to take the server away.
@@ -424,7 +436,14 @@ func (p *peer) authenticate(arg string) error {
 
 func (p *peer) startTLS() error {
 	if p.s.script.TLS == nil {
-		return p.say("STARTTLS", "", "502 5.5.1 No TLS here")
+		ok, err := p.ask("STARTTLS", "", "", "502 5.5.1 No TLS here")
+		if ok && err == nil { // it says 220, and then speaks something else
+			p.out.Flush()
+			p.in.Peek(1)
+			p.out.WriteString("HTTP/1.1 400 Bad Request\r\n\r\n")
+			err = errClosing
+		}
+		return err
 	}
 	said := p.reply("STARTTLS", "", "", "220 2.0.0 Go on")
 	if err := p.send("STARTTLS", said); err != nil || !strings.HasPrefix(said, "220") {

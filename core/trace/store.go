@@ -26,6 +26,7 @@ const (
 	segments     = 16       // that MaxSize is divided into
 	largeSegment = 16 << 20 // they need not be larger
 	mostPending  = 4 << 20  // octets that wait for the writer
+	muchPending  = 256 << 10
 	writeDelay   = time.Second
 	complainGap  = time.Minute
 )
@@ -147,7 +148,7 @@ func (s *Store) put(b []byte) {
 	}
 	first := len(s.pending) == 0
 	s.pending = append(s.pending, b...)
-	much := int64(len(s.pending)) > min(mostPending, s.segment)/4
+	much := len(s.pending) > muchPending
 	s.mu.Unlock()
 	if first {
 		signal(s.wake)

@@ -111,7 +111,8 @@ func TestAMessageIsExplainedFromConnectToItsEnd(t *testing.T) {
 	to := []mail.Recipient{{ForwardPath: path("b@to.test")}, {ForwardPath: path("c@to.test")}}
 	hops := []mail.NextHop{{Transport: mail.TransportMX, Host: "to.test"}}
 	r.Routed(hops, to, false, "")
-	later := mail.Result{Reply: *mail.NewReply(451, "4.7.1", "Greylisted\x1b[31m"), RemoteMTA: "mx.to.test", Relay: "mx.to.test[192.0.2.9]:25", TLS: "TLS 1.3, DANE", Reached: true}
+	later := mail.Result{Reply: *mail.NewReply(451, "4.7.1", "Greylisted\x1b[31m"), RemoteMTA: "mx.to.test", Relay: "mx.to.test[192.0.2.9]:25", TLS: "TLS 1.3, DANE", Reached: true,
+		Earlier: "mx1.to.test[192.0.2.8]:25: 451 4.4.1 down\nmx0.to.test: passed over"}
 	r.Attempted(1, hops, time.Now(), to, []mail.Result{later, later})
 	due := time.Now().Add(5 * time.Minute).Truncate(time.Millisecond)
 	r.Retry(1, due)
@@ -145,7 +146,7 @@ func TestAMessageIsExplainedFromConnectToItsEnd(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	if e := find("attempt"); len(e.To) != 2 || e.To[1] != "<c@to.test>" || e.Reply != "451 4.7.1 Greylisted\x1b[31m" || e.RemoteMTA != "mx.to.test" ||
-		e.TLS != "TLS 1.3, DANE" || e.NextHops[0] != "mx:to.test" || e.Status != "deferred" {
+		e.TLS != "TLS 1.3, DANE" || len(e.Earlier) != 2 || e.Earlier[1] != "mx0.to.test: passed over" || e.NextHops[0] != "mx:to.test" || e.Status != "deferred" {
 		t.Errorf("%+v", e)
 	}
 	if e := find("retry"); !e.Due.Equal(due) || e.Attempt != 1 {
@@ -287,6 +288,7 @@ func TestNothingHappensWithoutAStore(t *testing.T) {
 		i.Flush()
 		s.Operator(id, 1, "hold", "")
 		s.Held(id, 1, "")
+		s.Notified(id, id+1, "failed", mail.Path{})
 	}); n > 1 { // the reply
 		t.Errorf("%v allocations", n)
 	}

@@ -205,6 +205,11 @@ const (
 	Argument   Field = 0x040d // b, at command
 	Reason     Field = 0x040e // b, at reset and close
 
+	HoldUntil     Field = 0x040f // n, of FUTURERELEASE: ms since 1970; NotFound: at once
+	DeliverBy     Field = 0x0410 // n, of BY: ms since 1970; NotFound: no deadline
+	DeliverByMode Field = 0x0411 // n, 1 N 2 R; NotFound: no deadline
+	MTPriority    Field = 0x0412 // b, of MT-PRIORITY: -9 to 9 in decimal
+
 	// message
 	MsgSize       Field = 0x0501 // n, octets of the content
 	BodySize      Field = 0x0502 // n
@@ -276,6 +281,8 @@ const (
 	RcptDomain   ListField = 5 // b, lower case, A-labels
 	RcptOriginal ListField = 6 // b, before a rewrite
 	RcptStatus   ListField = 7 // n, at result and dsn: 0 deferred 1 delivered 2 failed
+
+	RcptValidSince ListField = 8 // n, of RRVS: ms since 1970; NotFound: not asked
 
 	HeaderName  ListField = 1 // b
 	HeaderValue ListField = 2 // b set, unfolded

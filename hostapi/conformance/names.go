@@ -29,7 +29,8 @@ var (
 	listFields = map[string]abi.ListField{
 		"RCPT.ADDR": abi.RcptAddr, "RCPT.ORCPT": abi.RcptOrcpt, "RCPT.NOTIFY": abi.RcptNotify, "RCPT.LOCAL": abi.RcptLocal,
 		"RCPT.DOMAIN": abi.RcptDomain, "RCPT.ORIGINAL": abi.RcptOriginal, "RCPT.STATUS": abi.RcptStatus,
-		"HEADER.NAME": abi.HeaderName, "HEADER.VALUE": abi.HeaderValue, "HEADER.RAW": abi.HeaderRaw,
+		"RCPT.VALID_SINCE": abi.RcptValidSince,
+		"HEADER.NAME":      abi.HeaderName, "HEADER.VALUE": abi.HeaderValue, "HEADER.RAW": abi.HeaderRaw,
 		"ROUTE.HOST": abi.RouteHost, "ROUTE.PORT": abi.RoutePort, "ROUTE.PREF": abi.RoutePref,
 		"ATTEMPT.TIME": abi.AttemptTime, "ATTEMPT.RELAY": abi.AttemptRelay, "ATTEMPT.CODE": abi.AttemptCode, "ATTEMPT.TEXT": abi.AttemptText,
 	}

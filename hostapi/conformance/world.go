@@ -74,11 +74,12 @@ func newWorld() *world {
 	e := &w.tx.Envelope
 	e.Client, e.Attrs = client, mail.Attrs{}
 	e.ReversePath = mail.Path{Local: "sender", Domain: "example.org"}
-	e.MailParams = mail.MailParams{Size: 1000, Body: 2, Return: 1, EnvID: "env 1"}
+	e.MailParams = mail.MailParams{Size: 1000, Body: 2, Return: 1, EnvID: "env 1", Priority: -3,
+		HoldUntil: epoch.Add(time.Hour), By: mail.DeliverBy{Time: epoch.Add(2 * time.Hour), Return: true}}
 	e.Recipients = []mail.Recipient{
 		{ForwardPath: mail.Path{Local: "ann", Domain: "example.com"}, RcptParams: mail.RcptParams{Notify: 6, OrcptType: "rfc822", Orcpt: "ann@example.com"}},
 		{ForwardPath: mail.Path{Local: `"b b"`, Domain: "Example.NET"}, Original: mail.Path{Local: "bob", Domain: "example.net"}},
-		{ForwardPath: mail.Path{Local: "carl", Domain: "example.com"}},
+		{ForwardPath: mail.Path{Local: "carl", Domain: "example.com"}, RcptParams: mail.RcptParams{ValidSince: epoch}},
 	}
 	return w
 }

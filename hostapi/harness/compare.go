@@ -69,6 +69,9 @@ func (p *player) compare(t *Step) []string {
 			}
 		}
 	}
+	if w.Auth != nil && *w.Auth != p.client.Auth {
+		differ("auth", *w.Auth, p.client.Auth)
+	}
 	if w.HTTP != nil {
 		var lines, full []string
 		for _, q := range requests {

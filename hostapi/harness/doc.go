@@ -54,9 +54,10 @@
 //
 //	do        facts (with their defaults)
 //	connect   ip (192.0.2.1) port local_ip local_port ptr listener (mx) auth
-//	tls       version (1.3) cipher sni fingerprint
+//	tls       version (1.3) cipher sni fingerprint, and names of a certificate that was verified, such as ["email:ann@example.org"]
 //	ehlo      name (client.example) verb (EHLO)
-//	auth      auth, the name that the client gives; password authzid. It counts for the session if the plugin accepts
+//	auth      auth, the name that the client gives; password, or token; authzid mechanism (PLAIN; EXTERNAL without a password).
+//	          It counts for the session if the plugin accepts, and by SCRAM-SHA-256 if the password is that of its keys
 //	command   verb arg
 //	mail      from (empty: the null reverse-path) params, such as "SIZE=100 SMTPUTF8"
 //	rcpt      to params, such as "NOTIFY=NEVER"
@@ -88,6 +89,7 @@
 //	fields       values of header fields by name
 //	absent       header fields that must not be there
 //	from         the reverse-path
+//	auth         who the client is from then on; empty: nobody
 //	recipients   the forward-paths
 //	next_hops    as in the configuration's to
 //	retry        time from now to the next attempt

@@ -257,7 +257,7 @@ func (g *generator) dialogue() []Step {
 			add(Step{Do: "command", Verb: pick(g, "VRFY", "EXPN", "HELP", "NOOP", "ETRN", "XCLIENT", "X"), Arg: g.text(200)})
 		}
 		if g.wants(hook.Auth) {
-			add(Step{Do: "auth", Auth: g.word()})
+			add(Step{Do: "auth", Auth: g.word(), Mechanism: pick(g, append(mechanisms, "")...), Password: g.maybe(g.word)})
 		}
 		for range 1 + g.IntN(3) {
 			g.transaction(add)

@@ -461,3 +461,46 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// keysOfPencil are those of RFC 7677 3.
+const keysOfPencil = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
+// A step says how a client authenticates, and who it is then: by SCRAM who has
+// the password of the keys.
+func TestAuthentication(t *testing.T) {
+	const i = wb.I32
+	m := wb.New()
+	set := m.Import("mta1", "set", i+i+i, i)
+	get := m.Import("mta1", "get", i+i+i, i)
+	m.Memory(1, 2)
+	m.Data(16, keysOfPencil)
+	n := wb.I32Const
+	m.Func("mta1_init", wb.None, i, wb.None, n(0))
+	m.Func("mta1_on_auth", wb.None, i, wb.None,
+		n(0x0305)+n(16)+n(int32(len(keysOfPencil)))+wb.Call(set)+wb.Drop+
+			n(0x0209)+n(1024)+n(64)+wb.Call(get)+n(-2)+wb.I32Eq+wb.If(wb.None, n(1)+wb.Return, "")+n(2))
+	step := func(facts, want string) string {
+		return "[[step]]\ndo = \"auth\"\nauth = \"ann\"\n" + facts + "\nwant = { " + want + " }\n"
+	}
+	text := "[grant]\nauth_password = true\n" +
+		step(`mechanism = "SCRAM-SHA-256"
+password = "pencil"`, `action = "accept", auth = "ann"`) +
+		step(`mechanism = "SCRAM-SHA-256-PLUS"
+password = "wrong"`, `action = "accept", auth = ""`) +
+		step(`mechanism = "SCRAM-SHA-256"
+password = "pencil"
+authzid = "boss"`, `action = "accept", auth = ""`) +
+		step(`mechanism = "OAUTHBEARER"
+password = "token"`, `action = "accept", auth = "ann"`) +
+		"[[step]]\ndo = \"tls\"\nnames = [\"email:ann@ours.test\"]\n" +
+		step(``, `action = "reject", code = 535, auth = ""`)
+	steps, _ := play(t, m.Bytes(), text)
+	for _, p := range steps {
+		if !p.OK {
+			t.Errorf("step %d, line %d, %s: %q", p.Step, p.Line, p.Do, p.Faults)
+		}
+	}
+	if _, err := harness.Parse([]byte(step(`mechanism = "CRAM-MD5"`, `auth = ""`)), "x.toml", ""); err == nil || !strings.Contains(err.Error(), `mechanism = "CRAM-MD5": write one of PLAIN`) {
+		t.Errorf("%v", err)
+	}
+}

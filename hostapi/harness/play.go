@@ -14,6 +14,7 @@ import (
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/hostapi"
 	"github.com/wasmta/wasmta/hostapi/engine"
+	passwords "github.com/wasmta/wasmta/hostapi/password"
 )
 
 // Played is what a step came to.
@@ -253,6 +254,15 @@ func (p *player) open(t *Step) {
 	p.talk = p.converse(listener)
 }
 
+// knows plays the end of SCRAM: whether the client has the password of the keys.
+func knows(password string, keys *mail.ScramKeys) bool {
+	if keys == nil {
+		return false
+	}
+	ok, err := passwords.Check([]byte(keys.Text()), []byte(password))
+	return err == nil && ok
+}
+
 func (p *player) converse(listener string) *hook.Conversation {
 	return p.chain.Open(listener, func(f hook.Failure) {
 		if p.answer.failure != nil {
@@ -334,6 +344,7 @@ func (p *player) do(t *Step) error {
 	switch t.Do {
 	case "tls":
 		p.client.TLS = &mail.TLS{Version: tlsVersions[t.Version], Cipher: t.Cipher, ServerName: t.SNI, Fingerprint: t.Fingerprint}
+		p.facts.CertNames = t.Names
 		if p.client.TLS.Cipher == "" {
 			p.client.TLS.Cipher = "TLS_AES_128_GCM_SHA256"
 		}
@@ -361,12 +372,21 @@ func (p *player) do(t *Step) error {
 		if t.Password != "" {
 			c.Mechanism, c.Password = "PLAIN", []byte(t.Password)
 		}
+		if t.Mechanism != "" {
+			c.Mechanism = t.Mechanism
+		}
+		if c.WantsScram() {
+			c.Password = nil
+		}
 		e.Stage, e.Verb, e.Arg, e.Auth = hook.Auth, "AUTH", c.Mechanism, c
 		// As the server: no opinion authenticates nobody, and a client that wants to
 		// act as somebody else needs a plugin that says so.
 		if o = p.ask(p.talk, e); o.Action == hook.Accept && (c.ID != "" || c.AuthzID == "" || c.AuthzID == t.Auth) {
 			if c.ID == "" {
 				c.ID = t.Auth
+			}
+			if c.WantsScram() && !knows(t.Password, c.Scram) {
+				break
 			}
 			p.client.Auth, p.client.AuthMech, p.client.AuthUser = c.ID, c.Mechanism, t.Auth
 		}

@@ -126,19 +126,21 @@ type HTTP struct {
 type Step struct {
 	Do string `toml:"do"`
 
-	IP          string `toml:"ip,omitempty"`
-	Port        uint16 `toml:"port,omitempty"`
-	LocalIP     string `toml:"local_ip,omitempty"`
-	LocalPort   uint16 `toml:"local_port,omitempty"`
-	PTR         string `toml:"ptr,omitempty"`
-	Listener    string `toml:"listener,omitempty"`
-	Auth        string `toml:"auth,omitempty"`
-	Password    string `toml:"password,omitempty"`
-	AuthzID     string `toml:"authzid,omitempty"`
-	Version     string `toml:"version,omitempty"`
-	Cipher      string `toml:"cipher,omitempty"`
-	SNI         string `toml:"sni,omitempty"`
-	Fingerprint string `toml:"fingerprint,omitempty"`
+	IP          string   `toml:"ip,omitempty"`
+	Port        uint16   `toml:"port,omitempty"`
+	LocalIP     string   `toml:"local_ip,omitempty"`
+	LocalPort   uint16   `toml:"local_port,omitempty"`
+	PTR         string   `toml:"ptr,omitempty"`
+	Listener    string   `toml:"listener,omitempty"`
+	Auth        string   `toml:"auth,omitempty"`
+	Password    string   `toml:"password,omitempty"`
+	AuthzID     string   `toml:"authzid,omitempty"`
+	Version     string   `toml:"version,omitempty"`
+	Cipher      string   `toml:"cipher,omitempty"`
+	SNI         string   `toml:"sni,omitempty"`
+	Fingerprint string   `toml:"fingerprint,omitempty"`
+	Mechanism   string   `toml:"mechanism,omitempty"`
+	Names       []string `toml:"names,omitempty"`
 
 	Name   string `toml:"name,omitempty"`
 	Verb   string `toml:"verb,omitempty"`
@@ -180,6 +182,7 @@ type Want struct {
 	Fields     map[string]string            `toml:"fields,omitempty"`
 	Absent     []string                     `toml:"absent,omitempty"`
 	From       *string                      `toml:"from,omitempty"`
+	Auth       *string                      `toml:"auth,omitempty"`
 	Recipients []string                     `toml:"recipients,omitempty"`
 	NextHops   []string                     `toml:"next_hops,omitempty"`
 	Retry      string                       `toml:"retry,omitempty"`
@@ -198,9 +201,9 @@ type Want struct {
 // facts are the keys that a step may have beside do and want.
 var facts = map[string]string{
 	"connect": "ip port local_ip local_port ptr listener auth",
-	"tls":     "version cipher sni fingerprint",
+	"tls":     "version cipher sni fingerprint names",
 	"ehlo":    "name verb",
-	"auth":    "auth password authzid",
+	"auth":    "auth password authzid mechanism",
 	"command": "verb arg",
 	"mail":    "from params",
 	"rcpt":    "to params",
@@ -217,6 +220,9 @@ var facts = map[string]string{
 	"wait":    "for",
 	"attr":    "scope key value",
 }
+
+// mechanisms are those of SASL that the server has.
+var mechanisms = []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"}
 
 // verbs in the order in which the package comment has them.
 const verbs = "connect, tls, ehlo, auth, command, mail, rcpt, data, message, reset, close, quit, route, attempt, result, dsn, tick, wait or attr"
@@ -408,6 +414,9 @@ func (t *Step) check() error {
 				return fmt.Errorf("%s = %q is no IP address", key, ip)
 			}
 		}
+	}
+	if t.Mechanism != "" && !slices.Contains(mechanisms, t.Mechanism) {
+		return fmt.Errorf("mechanism = %q: write one of %s", t.Mechanism, strings.Join(mechanisms, " "))
 	}
 	for key, d := range map[string]string{"ptr": t.PTR, "sni": t.SNI, "domain": t.Domain} {
 		if d != "" {

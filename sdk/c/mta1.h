@@ -119,6 +119,10 @@ enum mta1_field {
   MTA1_F_VERB = 0x040c,          /* b, at command */
   MTA1_F_ARGUMENT = 0x040d,      /* b, at command */
   MTA1_F_REASON = 0x040e,        /* b, at reset and close */
+  MTA1_F_HOLD_UNTIL = 0x040f,    /* n, of FUTURERELEASE: ms since 1970; E_NOT_FOUND: at once */
+  MTA1_F_DELIVER_BY = 0x0410,    /* n, of BY: ms since 1970; E_NOT_FOUND: no deadline */
+  MTA1_F_DELIVER_BY_MODE = 0x0411, /* n, 1 N 2 R; E_NOT_FOUND: no deadline */
+  MTA1_F_MT_PRIORITY = 0x0412,   /* b, of MT-PRIORITY: -9 to 9 in decimal */
   /* message */
   MTA1_F_MSG_SIZE = 0x0501,      /* n, octets of the content */
   MTA1_F_BODY_SIZE = 0x0502,     /* n */
@@ -183,6 +187,7 @@ enum mta1_element {
   MTA1_RCPT_DOMAIN = 5,          /* b, lower case, A-labels */
   MTA1_RCPT_ORIGINAL = 6,        /* b, before a rewrite */
   MTA1_RCPT_STATUS = 7,          /* n, at result and dsn: 0 deferred 1 delivered 2 failed */
+  MTA1_RCPT_VALID_SINCE = 8,     /* n, of RRVS: ms since 1970; E_NOT_FOUND: not asked */
   MTA1_HEADER_NAME = 1,          /* b */
   MTA1_HEADER_VALUE = 2,         /* b set, unfolded */
   MTA1_HEADER_RAW = 3,           /* b, with folds and CRLF */

@@ -260,6 +260,22 @@ export namespace Field {
   // @ts-ignore: decorator
   @inline
   export const REASON: i32 = 0x040e;
+  /** n, of FUTURERELEASE: ms since 1970; E_NOT_FOUND: at once */
+  // @ts-ignore: decorator
+  @inline
+  export const HOLD_UNTIL: i32 = 0x040f;
+  /** n, of BY: ms since 1970; E_NOT_FOUND: no deadline */
+  // @ts-ignore: decorator
+  @inline
+  export const DELIVER_BY: i32 = 0x0410;
+  /** n, 1 N 2 R; E_NOT_FOUND: no deadline */
+  // @ts-ignore: decorator
+  @inline
+  export const DELIVER_BY_MODE: i32 = 0x0411;
+  /** b, of MT-PRIORITY: -9 to 9 in decimal */
+  // @ts-ignore: decorator
+  @inline
+  export const MT_PRIORITY: i32 = 0x0412;
   // message
   /** n, octets of the content */
   // @ts-ignore: decorator
@@ -483,6 +499,10 @@ export namespace Element {
   // @ts-ignore: decorator
   @inline
   export const RCPT_STATUS: i32 = 7;
+  /** n, of RRVS: ms since 1970; E_NOT_FOUND: not asked */
+  // @ts-ignore: decorator
+  @inline
+  export const RCPT_VALID_SINCE: i32 = 8;
   /** b */
   // @ts-ignore: decorator
   @inline

@@ -2,6 +2,8 @@ package mta
 
 import (
 	"iter"
+	"strconv"
+	"time"
 
 	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/sdk/go/internal/guest"
@@ -32,6 +34,30 @@ func (s *Session) RequireTLS() bool { return flag(abi.RequireTLS) }
 
 // EnvelopeID is the ENVID parameter of MAIL.
 func (s *Session) EnvelopeID() string { return text(abi.DSNEnvid) }
+
+// HoldUntil is the time before which the message is not to be delivered
+// (FUTURERELEASE); zero: at once.
+func (s *Session) HoldUntil() time.Time { return instant(guest.GetNum(abi.HoldUntil)) }
+
+// DeliverBy is the deadline that the client gave with BY; zero: none. returned
+// tells that the message goes back when it is late; else its sender is told.
+func (s *Session) DeliverBy() (deadline time.Time, returned bool) {
+	return instant(guest.GetNum(abi.DeliverBy)), guest.GetNum(abi.DeliverByMode) == 2
+}
+
+// MTPriority is the MT-PRIORITY parameter of MAIL, -9 to 9; 0: normal, or not
+// given.
+func (s *Session) MTPriority() int {
+	n, _ := strconv.Atoi(text(abi.MTPriority))
+	return n
+}
+
+func instant(ms int64) time.Time {
+	if ms < 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
 
 // SizeLimit is the largest content that is taken, in octets.
 func (s *Session) SizeLimit() int64 { return number64(abi.SizeLimit) }
@@ -97,6 +123,13 @@ func (r Recipient) Orcpt() string { return r.text(abi.RcptOrcpt) }
 // Notify is the NOTIFY parameter of RCPT: a sum of 1 NEVER, 2 SUCCESS, 4
 // FAILURE, 8 DELAY; 0: not given.
 func (r Recipient) Notify() int { return r.number(abi.RcptNotify) }
+
+// ValidSince is the time since which the mailbox must have had its owner (RRVS);
+// zero: that is not asked. If it has changed hands since, refuse it with
+// 550 5.7.17.
+func (r Recipient) ValidSince() time.Time {
+	return instant(guest.ListNum(abi.ListRcpt, r.index, abi.RcptValidSince))
+}
 
 // Status is 0 deferred, 1 delivered, 2 failed. Hook result.
 func (r Recipient) Status() int { return r.number(abi.RcptStatus) }

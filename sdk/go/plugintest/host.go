@@ -124,6 +124,8 @@ func (h *host) Get(f abi.Field, buf []byte) int32 {
 		return give(buf, s.view.reversePath)
 	case abi.DSNEnvid:
 		return int32(abi.NotFound)
+	case abi.MTPriority:
+		return give(buf, "0")
 	case abi.RawHeaders:
 		return give(buf, s.view.rawHeader())
 	case abi.MsgID:
@@ -188,7 +190,7 @@ var textFields = map[abi.Field]hookSet{
 	abi.Banner: hooks(connect), abi.Helo: inAll, abi.Extensions: hooks(ehlo), abi.AuthUser: inAll, abi.AuthID: inAll,
 	abi.AuthMech: inAll, abi.AuthPass: hooks(auth), abi.AuthScram: hooks(auth), abi.ClientCertNames: inSession, abi.ProxyIP: inSession,
 	abi.Verb: hooks(ehlo, auth, command), abi.Argument: hooks(ehlo, auth, command), abi.Reason: hooks(reset, closing),
-	abi.TxID: inTx, abi.MailFrom: inTx, abi.DSNEnvid: inTx, abi.RawHeaders: inHeader, abi.MsgID: inHeader,
+	abi.TxID: inTx, abi.MailFrom: inTx, abi.DSNEnvid: inTx, abi.MTPriority: inTx, abi.RawHeaders: inHeader, abi.MsgID: inHeader,
 	abi.QueueID: delivering, abi.Domain: delivering, abi.LastText: delivering, abi.LastMX: delivering,
 	abi.Transport: delivering, abi.EhloName: delivering, abi.SourceIP: delivering,
 	abi.DSNAction: hooks(dsn), abi.DSNTo: hooks(dsn), abi.DSNText: hooks(dsn),
@@ -197,6 +199,7 @@ var textFields = map[abi.Field]hookSet{
 var numberFields = map[abi.Field]hookSet{
 	abi.RemotePort: inAll, abi.LocalPort: inAll, abi.ESMTP: inAll, abi.TLS: inAll, abi.TLSVersion: inAll, abi.ConnCountIP: inSession,
 	abi.MailSize: inTx, abi.MailBody: inTx, abi.SMTPUTF8: inTx, abi.RequireTLS: inTx, abi.DSNRet: inTx,
+	abi.HoldUntil: inTx, abi.DeliverBy: inTx, abi.DeliverByMode: inTx,
 	abi.RcptCount: inTx, abi.CurRcpt: hooks(rcpt), abi.SizeLimit: transaction,
 	abi.MsgSize: inContent, abi.BodySize: inContent, abi.HeaderCount: inHeader, abi.ReceivedCount: inHeader,
 	abi.Attempt: delivering, abi.FirstQueued: delivering, abi.LastCode: delivering, abi.NextRetry: delivering,
@@ -242,6 +245,8 @@ func (h *host) GetNum(f abi.Field) int64 {
 		return s.DeclaredSize
 	case abi.SMTPUTF8:
 		return bit(s.SMTPUTF8)
+	case abi.HoldUntil, abi.DeliverBy, abi.DeliverByMode:
+		return int64(abi.NotFound)
 	case abi.RcptCount:
 		return int64(len(s.view.recipients))
 	case abi.CurRcpt:
@@ -589,6 +594,8 @@ func (h *host) ListNum(l abi.List, i int32, f abi.ListField) int64 {
 	switch f {
 	case abi.RcptNotify:
 		return 0
+	case abi.RcptValidSince:
+		return int64(abi.NotFound)
 	case abi.RcptStatus:
 		if !h.at(hooks(result)) {
 			return int64(abi.State)

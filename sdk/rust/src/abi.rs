@@ -147,6 +147,14 @@ pub mod field {
     pub const ARGUMENT: i32 = 0x040d;
     /// b, at reset and close
     pub const REASON: i32 = 0x040e;
+    /// n, of FUTURERELEASE: ms since 1970; E_NOT_FOUND: at once
+    pub const HOLD_UNTIL: i32 = 0x040f;
+    /// n, of BY: ms since 1970; E_NOT_FOUND: no deadline
+    pub const DELIVER_BY: i32 = 0x0410;
+    /// n, 1 N 2 R; E_NOT_FOUND: no deadline
+    pub const DELIVER_BY_MODE: i32 = 0x0411;
+    /// b, of MT-PRIORITY: -9 to 9 in decimal
+    pub const MT_PRIORITY: i32 = 0x0412;
     // message
     /// n, octets of the content
     pub const MSG_SIZE: i32 = 0x0501;
@@ -264,6 +272,8 @@ pub mod element {
     pub const RCPT_ORIGINAL: i32 = 6;
     /// n, at result and dsn: 0 deferred 1 delivered 2 failed
     pub const RCPT_STATUS: i32 = 7;
+    /// n, of RRVS: ms since 1970; E_NOT_FOUND: not asked
+    pub const RCPT_VALID_SINCE: i32 = 8;
     /// b
     pub const HEADER_NAME: i32 = 1;
     /// b set, unfolded
