@@ -30,7 +30,7 @@ type queueCmd struct {
 	Bounce  bounceCmd  `cmd:"" help:"Give items up and notify their senders."`
 	Delete  deleteCmd  `cmd:"" help:"Drop items without a notification."`
 	hopsCmds
-	Rule    ruleCmd    `cmd:"" help:"Rules that hold mail that is yet to come."`
+	Rule ruleCmd `cmd:"" help:"Rules that hold mail that is yet to come."`
 }
 
 // selection is which queue items a command is about.
