@@ -61,6 +61,7 @@ type Server struct {
 	resolver  *resolve.Resolver
 	agent     *deliver.Agent
 	outbound  outbound
+	shapes    qmgr.Shapes
 	queue     *qmgr.Manager
 	listeners []*listener
 	admin     *admin.Server
@@ -125,6 +126,9 @@ func (s *Server) build() (err error) {
 	if s.resolver, err = resolve.New(resolve.Options{Servers: servers, TrustAD: c.DNS.TrustAD}); err != nil {
 		return fmt.Errorf("[dns] resolvers: %w", err)
 	}
+	if s.shapes, err = shapes(c); err != nil {
+		return err
+	}
 	if err := s.buildOutbound(); err != nil {
 		return err
 	}
@@ -158,6 +162,7 @@ func (s *Server) build() (err error) {
 		Store: s.store, Source: o.Source, Router: &route.Router{Table: table}, Deliverer: s.agent, Log: o.Log, Hostname: c.Hostname,
 		Retry: retry, Lifetime: c.Queue.Lifetime.Std(), WarnAfter: warnAfter,
 		Attempts: c.Limits.Deliveries, AttemptsPerHop: c.Limits.DeliveriesPerHop, Drain: drainTime,
+		Shapes: s.shapes, Pools: pools(c), Pool: c.Delivery.Pool, State: filepath.Join(c.DataDir, "hops.json"),
 	})
 
 	s.guard = smtpd.NewGuard(smtpd.GuardOptions{
@@ -264,8 +269,8 @@ func (s *Server) listen(l *config.Listener) error {
 
 // gauges are the figures of the parts for the metrics.
 func (s *Server) gauges() []admin.Gauge {
-	attempts := func(pick func(qmgr.Snapshot) int) func() float64 {
-		return func() float64 { return float64(pick(s.queue.Snapshot())) }
+	attempts := func(pick func(qmgr.Figures) int) func() float64 {
+		return func() float64 { return float64(pick(s.queue.Figures())) }
 	}
 	return []admin.Gauge{
 		s.certificateGauge(),
@@ -276,11 +281,15 @@ func (s *Server) gauges() []admin.Gauge {
 			}
 			return float64(n)
 		}},
-		{Name: "attempts_active", Help: "Delivery attempts under way, routing included.", Value: attempts(func(q qmgr.Snapshot) int { return q.Active })},
-		{Name: "attempts_ready", Help: "Queue items that are due and wait for a slot.", Value: attempts(func(q qmgr.Snapshot) int { return q.Ready })},
+		{Name: "attempts_active", Help: "Delivery attempts under way, routing included.", Value: attempts(func(q qmgr.Figures) int { return q.Active })},
+		{Name: "attempts_ready", Help: "Queue items that are due and wait for a slot.", Value: attempts(func(q qmgr.Figures) int { return q.Ready })},
 		{Name: "trace_dropped", Help: "Records of the trace that were not kept, because the disk did not keep up.", Value: func() float64 { return float64(s.trace.Stats().Dropped) }},
 		{Name: "trace_bytes", Help: "Octets of the trace on the disk.", Value: func() float64 { return float64(s.trace.Stats().Size) }},
-		{Name: "attempts_parked", Help: "Queue items that are due and wait for their next hop.", Value: attempts(func(q qmgr.Snapshot) int { return q.Parked })},
+		{Name: "attempts_parked", Help: "Queue items that are due and wait for their next hop.", Value: attempts(func(q qmgr.Figures) int { return q.Parked })},
+		{Name: "attempts_rate_waiting", Help: "Of these, items that wait because the rate of their next hop is used up.", Value: attempts(func(q qmgr.Figures) int { return q.Metered })},
+		{Name: "hops_suspended", Help: "Next hops that nothing is sent to, whatever the reason.", Value: attempts(func(q qmgr.Figures) int { return q.Suspended })},
+		{Name: "hops_deferred_total", Help: "Recipients that were put off because their next hop was suspended.", Total: true, Value: func() float64 { return float64(s.queue.Figures().Deferred) }},
+		{Name: "hops_moved_total", Help: "Times that an item was put off because too many waited for its next hop.", Total: true, Value: func() float64 { return float64(s.queue.Figures().Moved) }},
 	}
 }
 
@@ -290,7 +299,7 @@ func (s *Server) listenControl() error {
 	if s.pickup != nil {
 		pickUp = s.pickup.poke
 	}
-	s.admin = admin.New(admin.Options{Queue: s.store, Rules: s.rules, PickUp: pickUp, Operator: s.queue, Plugins: s.opt.Plugins, Trace: s.trace, Log: s.log.Program("admin"), Gauges: s.gauges(), Ready: func() error {
+	s.admin = admin.New(admin.Options{Queue: s.store, Rules: s.rules, PickUp: pickUp, Operator: s.queue, Hops: nextHops{s.queue}, Plugins: s.opt.Plugins, Trace: s.trace, Log: s.log.Program("admin"), Gauges: s.gauges(), Ready: func() error {
 		if s.draining.Load() {
 			return errors.New("the server is draining")
 		}

@@ -79,6 +79,9 @@ func firstHop(f func(mail.NextHop) string) func(*Call, []byte) ([]byte, abi.Code
 	})
 }
 
+// maxPoolName bounds the name of an egress pool, as the configuration does.
+const maxPoolName = 64
+
 // maxPriority bounds PRIORITY; get_num has no negative numbers.
 const maxPriority = 1000
 
@@ -107,7 +110,18 @@ func deliveryFields() []field {
 					return nil
 				})
 			}},
-		{id: abi.Pool, name: "POOL", stages: inDelivery, bytes: notOffered, setStages: edit, setBytes: func(*Call, []byte) error { return abi.Unsupported }},
+		{id: abi.Pool, name: "POOL", stages: inDelivery, bytes: firstHop(func(n mail.NextHop) string { return n.Pool }),
+			setStages: edit, setBytes: func(c *Call, v []byte) error {
+				name := string(v)
+				switch {
+				case len(name) > maxPoolName || !utf8.ValidString(name) || mail.Printable(name) != name:
+					return abi.Invalid
+				case name == "": // back to the one that the configuration says
+				case c.guest.Pools == nil || !c.guest.Pools(name):
+					return abi.NotFound
+				}
+				return c.editHops(func(n *mail.NextHop) { n.Pool = name })
+			}},
 		{id: abi.TLSPolicy, name: "TLS_POLICY", stages: inDelivery, num: numOfDelivery(func(d *hook.Delivery) int64 {
 			if len(d.NextHops) == 0 {
 				return int64(abi.NotFound)

@@ -466,7 +466,9 @@ func TestDelivery(t *testing.T) {
 	h.code(abi.Invalid, "set_num", abi.Priority, -1)
 	h.code(abi.OK, "set_num", abi.NextRetry, 12345)
 	h.code(abi.Invalid, "set_num", abi.Expire, 0)
-	h.code(abi.Unsupported, "set", abi.Pool, "x")
+	h.code(abi.NotFound, "set", abi.Pool, "x")
+	h.code(abi.Invalid, "set", abi.Pool, "a\nb")
+	h.code(abi.OK, "set", abi.Pool, "")
 	want := []mail.NextHop{
 		{Transport: mail.TransportSMTP, Host: "a.example", TLS: mail.TLSVerify, Helo: "out.example", Source: "192.0.2.7"},
 		{Transport: mail.TransportSMTP, Host: "b.example", Port: 2525, TLS: mail.TLSVerify, Helo: "out.example", Source: "192.0.2.7"},

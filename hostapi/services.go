@@ -18,6 +18,9 @@ type Services struct {
 	Secrets  Secrets
 	Tables   Tables
 	Events   Events
+	// Pools tells whether the configuration has an egress pool of a name; nil: it
+	// has none.
+	Pools func(name string) bool
 	// Passwords checks password hashes. The engine has one for all plugins.
 	Passwords Passwords
 }

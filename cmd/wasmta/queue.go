@@ -29,7 +29,8 @@ type queueCmd struct {
 	Reroute rerouteCmd `cmd:"" help:"Pin items to another next hop and try them now."`
 	Bounce  bounceCmd  `cmd:"" help:"Give items up and notify their senders."`
 	Delete  deleteCmd  `cmd:"" help:"Drop items without a notification."`
-	Rule    ruleCmd    `cmd:"" help:"Rules that hold mail that is yet to come."`
+	hopsCmds
+	Rule ruleCmd `cmd:"" help:"Rules that hold mail that is yet to come."`
 }
 
 // selection is which queue items a command is about.

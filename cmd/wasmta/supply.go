@@ -35,6 +35,7 @@ type supplies struct {
 	sinks    *operator.Sinks
 	resolver *resolve.Resolver
 	http     *outbound.Client
+	pools    []config.Pool // as the server has them since it started
 }
 
 // newSupplies makes them; apply gives them their content. dir is where the memory of plugins is;
@@ -51,6 +52,7 @@ func newSupplies(cfg *config.Config, dir string, log event.Log) (*supplies, erro
 	said := log.Program("plugin")
 	s := &supplies{
 		resolver: resolver,
+		pools:    cfg.Pools,
 		http:     outbound.New(outbound.Options{Addrs: resolver.Addrs}),
 		tables:   operator.NewTables(said),
 		sinks: operator.NewSinks(func(e hostapi.Event, data string) {
@@ -132,6 +134,9 @@ func (s *supplies) apply(cfg *config.Config) (undo func(), err error) {
 func (s *supplies) services(spec hostapi.Spec) (hostapi.Services, error) {
 	out := hostapi.Services{
 		Resolver: dnsResolver{s.resolver}, HTTP: s.http, Keys: &s.keys, Secrets: &s.secrets, Tables: s.tables, Events: s.sinks,
+		Pools: func(name string) bool {
+			return slices.ContainsFunc(s.pools, func(p config.Pool) bool { return p.Name == name })
+		},
 	}
 	g := &spec.Grant
 	var faults []error

@@ -14,6 +14,9 @@
 //	POST /v1/rules/{add,remove}  put one in force, end one
 //	POST /v1/maildrop            look at once for what sendmail left there
 //	GET  /v1/explain/{id}        what became of a message or session, one event per line
+//	GET  /v1/hops                next hops that are in use or in trouble, one JSON object per line
+//	POST /v1/hops/suspend        nothing is sent to one
+//	POST /v1/hops/resume         and again it is
 //	GET  /v1/plugins             one JSON object per line
 //	POST /v1/plugins/load        another file for a configured plugin
 //	POST /v1/plugins/reload      read modules again

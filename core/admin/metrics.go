@@ -16,6 +16,7 @@ import (
 type Gauge struct {
 	Name, Help string
 	Value      func() float64
+	Total      bool // it only grows, as a counter
 }
 
 // PluginSeries is a series of metrics that a plugin keeps. Names of plugins and
@@ -95,7 +96,11 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		gauge(m.items, float64(c.Items))
 	}
 	for i, g := range m.opt.Gauges {
-		gauge(m.gauges[i], g.Value())
+		kind := prometheus.GaugeValue
+		if g.Total {
+			kind = prometheus.CounterValue
+		}
+		out <- prometheus.MustNewConstMetric(m.gauges[i], kind, g.Value())
 	}
 	if m.opt.Plugins == nil {
 		return

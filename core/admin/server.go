@@ -45,6 +45,7 @@ type Options struct {
 	Queue    Queue
 	Operator Operator
 	Plugins  Plugins      // nil: there are none
+	Hops     Hops         // nil: there are none
 	Rules    Rules        // nil: there are none
 	Trace    Explainer    // nil: none is kept
 	PickUp   func()       // looks at the maildrop at once; nil: there is none
@@ -77,6 +78,7 @@ func New(opt Options) *Server {
 	mux.HandleFunc("POST /v1/rules/add", s.addRule)
 	mux.HandleFunc("POST /v1/rules/remove", s.removeRule)
 	mux.HandleFunc("POST /v1/maildrop", s.pickUp)
+	s.hopRoutes(mux)
 	mux.HandleFunc("GET /v1/plugins", s.plugins)
 	mux.HandleFunc("POST /v1/plugins/load", s.load)
 	mux.HandleFunc("POST /v1/plugins/reload", s.reload)

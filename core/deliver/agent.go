@@ -87,6 +87,9 @@ type Options struct {
 	// MaxRecipients is how many recipients a transaction has; more make more transactions. Default 100.
 	MaxRecipients int
 
+	// Limits are those of a next hop; nil: those above are for all.
+	Limits func(mail.NextHop) Limits
+
 	// Log is told what no result says, such as TLS given up. nil: nobody.
 	Log *slog.Logger
 }
@@ -148,7 +151,7 @@ func New(o Options) *Agent {
 		o:        o,
 		helo:     helo,
 		own:      own,
-		pool:     pool{idle: make(map[endpoint]*conn), max: o.MaxIdle, perServer: o.MaxIdlePerServer, keep: o.IdleTime},
+		pool:     pool{idle: make(map[endpoint]*conn), sites: make(map[mail.NextHop]*use), max: o.MaxIdle, perServer: o.MaxIdlePerServer, keep: o.IdleTime},
 		buffers:  sync.Pool{New: func() any { return new(buffers) }},
 		syncFile: (*os.File).Sync,
 		now:      time.Now,

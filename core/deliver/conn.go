@@ -37,8 +37,9 @@ type conn struct {
 	messages int             // transactions so far
 	took     time.Duration   // to get it; zero when it is used again
 
-	expiry *time.Timer // closes it while it is in the pool
-	next   *conn       // in the pool
+	site   mail.NextHop // whose limits it counts for
+	expiry *time.Timer  // closes it while it is in the pool
+	next   *conn        // in the pool
 }
 
 // try delivers to one server: on a kept connection, or a new one. lacks: it does not offer what the message needs.
@@ -55,6 +56,7 @@ func (t *attempt) try(ctx context.Context, ep endpoint, w *watch) (lacks bool) {
 		if c != nil {
 			c.reused, c.took = true, 0
 		} else {
+			a.pool.makeRoom(site(t.hop), t.limits.Connections)
 			var f *failure
 			if c, f = a.connect(ctx, ep, w); f != nil {
 				if f.smtp {
@@ -134,12 +136,13 @@ func (t *attempt) session(ctx context.Context, c *conn, exact bool) *failure {
 	switch {
 	case !release() || f != nil && !f.inStep:
 		c.nc.Close()
-	case c.messages >= t.a.o.MaxMessages || c.ext.maxMail > 0 && c.messages >= c.ext.maxMail:
+	case c.messages >= t.limits.Messages || c.ext.maxMail > 0 && c.messages >= c.ext.maxMail:
 		c.quit()
 	case len(c.in.buffered()) > 0: // it speaks unasked
 		c.nc.Close()
 	default:
 		c.nc.SetReadDeadline(time.Time{})
+		c.site = site(t.hop)
 		t.a.pool.put(c)
 	}
 	return f

@@ -104,6 +104,7 @@ type attempt struct {
 	a        *Agent
 	j        *job
 	hop      mail.NextHop
+	limits   Limits
 	ep       endpoint // what all its endpoints have in common
 	port     uint16
 	source   Source         // zero: connections come from any address
@@ -121,7 +122,8 @@ type attempt struct {
 
 // remote delivers by SMTP or LMTP.
 func (a *Agent) remote(ctx context.Context, hop mail.NextHop, j *job) {
-	t := &attempt{a: a, j: j, hop: hop, port: hop.Port, byMX: hop.Transport == mail.TransportMX}
+	t := &attempt{a: a, j: j, hop: hop, limits: a.limits(hop), port: hop.Port, byMX: hop.Transport == mail.TransportMX}
+	defer a.pool.enter(site(hop))()
 	t.ep = endpoint{tls: hop.TLS, helo: a.helo, credential: hop.Credential, lmtp: hop.Transport == mail.TransportLMTP || hop.Transport == mail.TransportLMTPUnix}
 	if f := t.egress(); f != nil {
 		t.give(f)

@@ -3,6 +3,8 @@ package deliver
 import (
 	"sync"
 	"time"
+
+	"github.com/wasmta/wasmta/core/mail"
 )
 
 // pool keeps connections that wait for their next message.
@@ -14,6 +16,7 @@ type pool struct {
 	closed bool
 	count  int
 	idle   map[endpoint]*conn // the last used; conn.next is the one before
+	sites  map[mail.NextHop]*use
 }
 
 // get takes the connection to ep that was used last, nil if there is none. Connections that have gone are closed.
@@ -50,6 +53,7 @@ func (p *pool) put(c *conn) {
 	c.next = p.idle[c.ep]
 	p.idle[c.ep] = c
 	p.count++
+	p.counts(c.site, 0, 1)
 	if c.expiry == nil {
 		c.expiry = time.AfterFunc(p.keep, func() { p.expire(c) })
 	} else {
@@ -84,6 +88,7 @@ func (p *pool) remove(c *conn) bool {
 		}
 		c.next = nil
 		p.count--
+		p.counts(c.site, 0, -1)
 		return true
 	}
 	return false
@@ -97,6 +102,9 @@ func (p *pool) close() {
 		for ; c != nil; c = c.next {
 			all = append(all, c)
 		}
+	}
+	for _, c := range all {
+		p.counts(c.site, 0, -1)
 	}
 	clear(p.idle)
 	p.count = 0

@@ -57,7 +57,7 @@ const (
 // transactions sends the message to all open recipients over c.
 func (t *attempt) transactions(ctx context.Context, c *conn, b *buffers, exact bool) *failure {
 	j := t.j
-	limit := t.a.o.MaxRecipients
+	limit := t.limits.Recipients
 	if c.ext.maxRcpt > 0 {
 		limit = min(limit, c.ext.maxRcpt)
 	}

@@ -98,7 +98,7 @@ func (m *Manager) process(e *entry) {
 		m.finish(e, item.Due)
 		return
 	}
-	e.prio = item.Priority
+	e.prio, e.rcpts = item.Priority, len(item.Recipients)
 	t = &task{m: m, e: e, item: item, began: now, trace: m.opts.Trace.Item(e.ref.ID, e.ref.Item)}
 	defer t.trace.Flush()
 	if len(item.Recipients) == 0 {
@@ -107,12 +107,20 @@ func (m *Manager) process(e *entry) {
 	}
 	chain, done := m.opts.Source.Acquire()
 	defer done()
-	if key, ok := t.knownHop(chain); ok && !t.admit(key) {
-		return
+	key, known := t.knownHop(chain)
+	room := true
+	if known && e.hop == nil {
+		a, _ := m.admit(e, key) // a suspension is dealt with when the message has been read
+		room = a != busy
 	}
 	if t.msg, err = m.opts.Store.Message(ctx, e.ref.ID); err != nil {
 		m.unreadable(e, err)
 		return
+	}
+	if !room {
+		if a, _ := t.park(key); a == waiting {
+			return
+		}
 	}
 	t.rcpts = make([]recipient, len(item.Recipients))
 	for i, r := range item.Recipients {
@@ -144,22 +152,22 @@ func (t *task) knownHop(chain hook.Chain) (mail.NextHop, bool) {
 	return t.m.opts.Router.Table.ByDomain(t.item.Domain)
 }
 
-// admit asks for a slot; false: the entry is not ours any more. A suspension is
-// dealt with later, when the message has been read.
-func (t *task) admit(key mail.NextHop) bool {
-	answer, _, wait := t.m.admit(t.e, key)
-	switch answer {
-	case waiting:
-		return false
-	case crowded:
+// park has the item wait for a slot. waiting: the entry is not ours any more.
+func (t *task) park(key mail.NextHop) (admission, *hop) {
+	a, h, wait := t.m.park(t.e, key, senderKey(&t.msg.Envelope))
+	if a == crowded {
 		t.later(time.Now().Add(wait))
-		return false
+		return waiting, h
 	}
-	return true
+	return a, h
 }
 
-// later moves the item's due time without an attempt and finishes.
+// later moves the item's due time without an attempt, because too many wait, and
+// finishes.
 func (t *task) later(due time.Time) {
+	t.m.mu.Lock()
+	t.m.moved++
+	t.m.mu.Unlock()
 	err := t.m.opts.Store.Update(t.m.ctx, t.e.ref, func(it *queue.Item) error {
 		it.Due = due
 		return nil
@@ -212,53 +220,59 @@ func (t *task) run(ctx context.Context) {
 			t.verdict(g.Recipients, action, *g.Reply, "", false)
 			continue
 		}
+		// What is suspended is passed over as long as there is another one.
+		hops := m.upright(g.Hops, t.e.insist)
 		var answer admission
 		var h *hop
 		if t.first.IsZero() && n == 0 {
-			var wait time.Duration
-			answer, h, wait = m.admit(t.e, g.Hops[0])
-			switch answer {
-			case waiting:
-				return
-			case crowded:
-				t.later(time.Now().Add(wait))
+			if answer, h = m.admit(t.e, hops[0]); answer == busy {
+				answer, h = t.park(hops[0])
+			}
+			if answer == waiting {
 				return
 			}
 		} else {
-			local := g.Hops[0].Transport == mail.TransportMaildir || g.Hops[0].Transport == mail.TransportDiscard
-			if !t.first.IsZero() && (!local || time.Since(t.first) > localWindow) && !t.settle(false) {
+			if !t.first.IsZero() && (!local(hops[0]) || time.Since(t.first) > localWindow) && !t.settle(false) {
 				return
 			}
-			answer, h = m.await(ctx, t.e, g.Hops[0])
+			answer, h = m.await(ctx, t.e, hops[0])
 		}
-		if answer == suspended {
+		t.lastHop = hops[0].String()
+		switch answer {
+		case suspended:
 			t.suspended(g, h)
-			continue
+		case busy: // for long
+			t.verdict(g.Recipients, hook.Defer, *mail.NewReply(451, "4.3.2", "the next hop is busy"), "", false)
+		default:
+			g.Hops = hops
+			t.attempt(ctx, g, h)
 		}
-		t.attempt(ctx, g, h)
 	}
 	t.settle(true)
 }
 
 // suspended defers recipients whose next hop is not to be tried now.
 func (t *task) suspended(g route.Group, h *hop) {
-	t.m.mu.Lock()
-	last, failed, until, paused := h.last, h.failed, h.until, h.paused
-	t.m.mu.Unlock()
-	if time.Now().Before(paused) {
-		t.keepAway(g.Recipients, paused)
+	m := t.m
+	m.mu.Lock()
+	last, failed, until := h.last, h.failed, h.until
+	var closed bar
+	b := h.barred(time.Now())
+	if b != nil {
+		closed = *b
+	}
+	m.mu.Unlock()
+	if b != nil {
+		t.keepAway(g.Recipients, &closed)
 		return
 	}
-	t.lastHop = g.Hops[0].String()
 	res := last
 	res.Outcome, res.Connect, res.Transmit = mail.Deferred, 0, 0
 	res.Reply.Text = "delivery suspended, next hop cannot be reached: " + last.Reply.Text
 	if res.Reply.Code == 0 {
 		res.Reply = *mail.NewReply(451, "4.4.1", "delivery suspended, next hop cannot be reached")
 	}
-	if until.After(t.until) {
-		t.until = until
-	}
+	t.putOff(until, len(g.Recipients))
 	for _, i := range g.Recipients {
 		r := &t.rcpts[i]
 		r.result, r.answered, r.program = res, true, "qmgr"
@@ -266,12 +280,24 @@ func (t *task) suspended(g route.Group, h *hop) {
 	}
 }
 
-// keepAway defers recipients whose next hop a plugin suspended. It is as if the
-// plugin had deferred them: what is suspended again and again expires.
-func (t *task) keepAway(list []int, until time.Time) {
+// putOff notes until when nothing is sent for some recipients.
+func (t *task) putOff(until time.Time, recipients int) {
 	if until.After(t.until) {
 		t.until = until
 	}
+	t.m.mu.Lock()
+	t.m.deferred += uint64(recipients)
+	t.m.mu.Unlock()
+}
+
+// keepAway defers recipients whose next hop was suspended by somebody. It is as
+// if a plugin had deferred them: what is suspended again and again expires.
+func (t *task) keepAway(list []int, b *bar) {
+	until := b.until
+	if b.forever {
+		until = time.Time{} // by the retry schedule
+	}
+	t.putOff(until, len(list))
 	t.verdict(list, hook.Defer, *mail.NewReply(451, "4.7.1", "delivery suspended by policy"), "", false)
 }
 
@@ -324,13 +350,15 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 		if len(ev.Delivery.NextHops) > 0 {
 			hops = ev.Delivery.NextHops
 		}
-		if until := m.paused(hops[0]); !until.IsZero() { // one that was chosen only now
-			t.keepAway(g.Recipients, until)
-			return
-		}
 		if ev.Content.Edited {
 			header = ev.Content.Header.Bytes()
 		}
+	}
+	chosen := hops[0]
+	hops, source, closed := m.depart(t.item.ID, hops, t.e.insist)
+	if closed != nil { // one that was chosen only now, or all its sources
+		t.keepAway(g.Recipients, closed)
+		return
 	}
 	env := t.msg.Envelope
 	env.Recipients = make([]mail.Recipient, len(g.Recipients))
@@ -347,6 +375,9 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 	}}
 	began := time.Now()
 	t.lastHop = hops[0].String()
+	m.mu.Lock()
+	t.e.unsent = false
+	m.mu.Unlock()
 	results, sound := m.deliver(ctx, hops, msg)
 	t.trace.Attempted(t.item.Attempts+1, hops, began, env.Recipients, results)
 	if t.first.IsZero() {
@@ -356,8 +387,14 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 	for _, res := range results {
 		answered = answered || res.Reached || res.RemoteMTA != "" || res.Outcome != mail.Deferred
 	}
-	if hops[0] == g.Hops[0] { // else a plugin chose another one for this attempt, which says nothing about h
-		m.reached(h, answered, dead && !answered, began, results[0])
+	// If a plugin chose another one for this attempt, or from where, that says nothing about h.
+	if site(chosen) == h.key && chosen.Source == g.Hops[0].Source && m.ctx.Err() == nil {
+		v := verdict{answered: answered, dead: dead && !answered, strained: sound && slices.ContainsFunc(results, strains),
+			began: began, took: time.Since(began), worst: results[0], source: source}
+		if sound {
+			v.rule, v.why = h.shape.ruleFor(results)
+		}
+		m.judge(h, v)
 	}
 	for n, i := range g.Recipients {
 		r := &t.rcpts[i]
@@ -378,7 +415,7 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 		return
 	}
 	if t.k.Wants(hook.Result) {
-		t.askResult(ctx, g, hops, results)
+		t.askResult(ctx, g, hops, source, results)
 	}
 }
 
@@ -394,7 +431,7 @@ func worst(results []mail.Result) mail.Result {
 
 // askResult lets plugins reclassify what was not delivered and change what
 // comes next.
-func (t *task) askResult(ctx context.Context, g route.Group, hops []mail.NextHop, results []mail.Result) {
+func (t *task) askResult(ctx context.Context, g route.Group, hops []mail.NextHop, source string, results []mail.Result) {
 	ev := t.event(hook.Result, g.Recipients, hops)
 	ev.Delivery.Results = slices.Clone(results)
 	ev.Delivery.Last = worst(results)
@@ -403,6 +440,9 @@ func (t *task) askResult(ctx context.Context, g route.Group, hops []mail.NextHop
 	d := ev.Delivery
 	if len(d.NextHops) > 0 && d.NextHops[0] != hops[0] {
 		t.pinned = &d.NextHops[0]
+		if source != "" && t.pinned.Source == source {
+			t.pinned.Source = "" // it was chosen for this attempt
+		}
 		t.m.log.Info("next hop of later attempts chosen by a plugin", "id", t.item.ID.String(), "nexthop", t.pinned.String())
 	}
 	if !d.Suspend.IsZero() {

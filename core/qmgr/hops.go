@@ -5,7 +5,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/wasmta/wasmta/core/hook"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/route"
 )
@@ -16,93 +15,107 @@ const (
 	// firstPause and maxPause bound how long it is suspended.
 	firstPause = time.Minute
 	maxPause   = 10 * time.Minute
-	// unproven is how many attempts go to a next hop before one of them was
-	// answered, when more than half of all are taken (Postfix:
+	// unproven is how many attempts go to a next hop at first (Postfix:
 	// initial_destination_concurrency).
 	unproven = 5
+	// slowly is the mean time of an attempt from which on a next hop may not take
+	// all slots of all.
+	slowly = 5 * time.Second
 	// maxParked is the share of Options.MaxRefs that may wait for one next hop
 	// when memory is getting short, so that a few slow ones leave room for
-	// everybody else.
+	// everybody else; of one sender a half may wait.
 	maxParked = 16
+	// maxPace is the time from one item of a sender to the next that is reckoned
+	// with at the most: not all its next hops are slow.
+	maxPace = 20 * time.Millisecond
 	// steady is how many items of a domain must have been routed alike by
 	// plugins before the next is expected to go there too.
 	steady = 16
 	// maxHabits is how many domains are remembered for that.
 	maxHabits = 10_000
-	// maxIdleHops is how many next hops are remembered for their failures, or
-	// because a plugin suspended them, only.
+	// maxIdleHops is how many next hops are remembered while nothing goes there.
 	maxIdleHops = 10_000
-	// maxLooks is among how many of them one is looked for that is not suspended
-	// by a plugin, to forget it first.
+	// maxLooks is among how many of them one is looked for that is not in
+	// trouble, to forget it first.
 	maxLooks = 64
+	// maxAwait is how long a worker waits for another next hop of its item.
+	maxAwait = 30 * time.Second
 )
 
-// hop is the state of a next hop that is in use or in trouble.
+// hop is the state of a next hop that is in use, or was.
 type hop struct {
-	key      mail.NextHop
-	active   int      // slots taken
-	queue    hopQueue // who waits for one
-	proven   bool     // something answered there
-	failures int      // to connect, in a row
+	key   mail.NextHop // as site makes it
+	shape Shape
+	most  int  // slots, by its shape
+	free  bool // it is no next hop but who waits to be routed: there are no slots
+
+	active int     // slots taken
+	window float64 // slots at present, unless the shape is fixed
+	thresh float64 // up to which window grows by one for each success
+	shrunk time.Time
+	meter  meter
+	alarm  time.Time // when it is to be looked at again; zero: not
+	place  int       // in Manager.alarms
+
+	turns     fifo[*line] // who waits for a slot
+	lines     map[*sender]*line
+	waiting   int          // in all lines
+	listed    int          // lines that call for it
+	jumped    bool         // a line goes, or went, before its turn
+	urgent    fifo[*entry] // who goes there also if it is suspended
+	insisting line         // calls for urgent
+	waiters   fifo[*entry] // workers that wait in place
+	shut      int          // lines that wait for it to have more of all slots
+
+	proven   bool          // something answered there
+	good     bool          // it may take any slot
+	took     time.Duration // mean time of an attempt
+	failures int           // to connect, in a row
 	pause    time.Duration
 	until    time.Time   // suspended until then
 	failed   time.Time   // when the last failed attempt began
 	last     mail.Result // of that attempt
-	paused   time.Time   // suspended by a plugin until then
-	count    int         // attempts that ended ...
-	since    time.Time   // ... since then, for the pace
-	turn     time.Time   // of the last item that was told to come back later
+	bars     [bars]bar
+	lanes    map[string]*lane // by source
+	used     time.Time
+	pace     pacer
 }
 
-func (h *hop) suspended(now time.Time) bool { return now.Before(h.until) || now.Before(h.paused) }
-
-// pace is the time from the end of one attempt to the next, roughly. Attempts
-// under way count as if they ended now: those that began together end together,
-// and between the first and the last of them it would look many times too long.
-func (h *hop) pace(now time.Time) time.Duration {
-	least := time.Millisecond
-	if h.count == 0 {
-		least = 10 * time.Millisecond // nothing is known yet
-	}
-	return max(now.Sub(h.since)/time.Duration(max(h.count+h.active, 1)), least)
-}
-
-// later is how long an item shall stay away because the queue is full: until
-// its turn is to be expected, in the order of asking and somewhat early, so
-// that the queue does not run empty.
-func (h *hop) later(now time.Time) time.Duration {
-	pace := h.pace(now) * 8 / 10
-	if free := now.Add(time.Duration(len(h.queue)/2) * pace); h.turn.Before(free) {
-		h.turn = free
-	}
-	if h.turn = h.turn.Add(pace); h.turn.Sub(now) > maxPause {
-		h.turn = now.Add(maxPause)
-	}
-	return max(h.turn.Sub(now), time.Second)
-}
-
-// limit is how many slots there are: after a suspension one, to probe, and few
-// before anything has answered while attempts are short, so that many next hops
-// that let us wait do not take them all.
-func (h *hop) limit(m *Manager) int {
+// limit is how many slots there are: after a suspension one, to probe.
+func (h *hop) limit() int {
 	switch {
 	case h.failures >= suspendAfter:
 		return 1
-	case !h.proven && m.active > m.opts.Attempts/2:
-		return min(m.opts.AttemptsPerHop, unproven)
+	case h.shape.Fixed:
+		return h.most
 	}
-	return m.opts.AttemptsPerHop
+	return min(max(int(h.window), 1), h.most)
 }
 
 // hopAt returns the state of a next hop. mu is held.
 func (m *Manager) hopAt(key mail.NextHop) *hop {
+	key = site(key)
 	h := m.hops[key]
 	if h == nil {
 		if len(m.hops) >= maxIdleHops {
 			m.forgetHop()
 		}
-		h = &hop{key: key, since: time.Now()}
+		h = m.newHop(key)
 		m.hops[key] = h
+	}
+	return h
+}
+
+func (m *Manager) newHop(key mail.NextHop) *hop {
+	now := time.Now()
+	h := &hop{key: key, shape: m.opts.Shapes.For(key), used: now, place: -1, pace: pacer{since: now}}
+	if h.most = h.shape.Connections; h.most <= 0 {
+		h.most = m.opts.AttemptsPerHop
+	}
+	h.meter = newMeter(h.shape.Rate)
+	h.window, h.thresh = float64(min(h.most, unproven)), float64(h.most)
+	if local(key) {
+		h.window, h.proven, h.good = float64(h.most), true, true
 	}
 	return h
 }
@@ -114,8 +127,8 @@ func (m *Manager) forgetHop() {
 	looks, now := 0, time.Now()
 	var victim *hop
 	for _, h := range m.hops {
-		if h.active == 0 && len(h.queue) == 0 {
-			if victim = h; !now.Before(h.paused) {
+		if h.idle() && !h.bars[byOperator].holds(now) {
+			if victim = h; !h.troubled(now) {
 				break
 			}
 		}
@@ -124,8 +137,31 @@ func (m *Manager) forgetHop() {
 		}
 	}
 	if victim != nil {
-		delete(m.hops, victim.key)
+		m.dropHop(victim)
 	}
+}
+
+func (m *Manager) dropHop(h *hop) {
+	delete(m.hops, h.key)
+	m.alarmAt(h, time.Time{})
+}
+
+// idle tells whether nothing goes there or waits to.
+func (h *hop) idle() bool {
+	return h.active == 0 && h.waiting == 0 && h.urgent.len() == 0 && h.waiters.len() == 0 && h.listed == 0 && h.shut == 0
+}
+
+// troubled tells whether there is more to remember of it than that it works.
+func (h *hop) troubled(now time.Time) bool {
+	if h.failures > 0 || h.barred(now) != nil || h.meter.full.After(now) || h.window < float64(min(h.most, unproven)) && now.Sub(h.used) < memory {
+		return true
+	}
+	for _, l := range h.lanes {
+		if l.failures > 0 || l.holds(now) {
+			return true
+		}
+	}
+	return false
 }
 
 // habit is where plugins sent the items of a domain lately.
@@ -156,7 +192,7 @@ func (m *Manager) routed(domain string, groups []route.Group) {
 		delete(m.habits, domain)
 		return
 	}
-	u, key := m.habits[domain], groups[0].Hops[0]
+	u, key := m.habits[domain], site(groups[0].Hops[0])
 	if u.key != key {
 		u = habit{key: key}
 	}
@@ -167,216 +203,354 @@ func (m *Manager) routed(domain string, groups []route.Group) {
 	m.habits[domain] = u
 }
 
+// refusal is why a next hop can take no attempt now, be it suspended or not.
+type refusal uint8
+
+const (
+	fine     refusal = iota
+	full             // all its slots are taken
+	squeezed         // it may have no more of all slots
+	metered          // its rate is used up
+)
+
+// refusal tells whether h can take one more. While more than half of all slots
+// are taken, and many of them by next hops that have not answered yet, or not
+// lately, or slowly, they get no more, so that room is left for what works and for
+// what is new. mu is held.
+func (m *Manager) refusal(h *hop, now time.Time) refusal {
+	switch {
+	case h.free:
+		return fine
+	case h.active >= h.limit():
+		return full
+	case !h.good && m.active >= m.opts.Attempts/2 && m.strain >= m.share(h):
+		return squeezed
+	case h.meter.next().After(now):
+		return metered
+	}
+	return fine
+}
+
+// share is how many slots are with such next hops when h, which is one, gets no
+// more.
+func (m *Manager) share(h *hop) int {
+	n := m.opts.Attempts
+	switch {
+	case h.active > 0: // it has one
+		n *= 2
+	case h.pace.count == 0: // it may work
+		n *= 5
+	default:
+		n *= 4
+	}
+	return max((n+7)/8, 2)
+}
+
+// grade notes whether a next hop works. mu is held.
+func (m *Manager) grade(h *hop) {
+	good := h.proven && h.failures == 0 && h.took <= slowly
+	if good == h.good {
+		return
+	}
+	h.good = good
+	if good {
+		m.strain -= h.active
+		m.ease(h.active)
+	} else {
+		m.strain += h.active
+	}
+}
+
+// ease looks for n of those that could have no more of all slots, and now can.
+// mu is held.
+func (m *Manager) ease(n int) {
+	now := time.Now()
+	for looks := maxLooks; looks > 0 && n > 0; looks-- {
+		s := m.squeezed.pop()
+		if s == nil {
+			return
+		}
+		l := s.shut.pop()
+		if l == nil {
+			s.squeezed = false
+			m.forgetSender(s)
+			continue
+		}
+		m.squeezed.push(s)
+		l.shut = false
+		l.hop.shut--
+		if m.tend(l.hop, now); l.hop.listed > 0 {
+			n--
+		}
+	}
+}
+
+// shut notes who waits for h to have more of all slots: senders take turns there
+// too. mu is held.
+func (m *Manager) shut(h *hop) {
+	add := func(l *line) {
+		l.shut = true
+		h.shut++
+		l.sender.shut.push(l)
+		if !l.sender.squeezed {
+			l.sender.squeezed = true
+			m.squeezed.push(l.sender)
+		}
+	}
+	if l := &h.insisting; !l.shut && h.urgent.len()+h.waiters.len() > 0 {
+		if l.hop = h; !l.listed {
+			l.sender = m.self
+		}
+		add(l)
+	}
+	for i := 0; i < h.turns.len() && h.shut < maxListed; i++ {
+		if l := h.turns.at(i); !l.shut {
+			add(l)
+		}
+	}
+}
+
+// seize gives e a slot of h. mu is held.
+func (m *Manager) seize(h *hop, e *entry, now time.Time) {
+	if h.free {
+		return
+	}
+	h.active++
+	h.used = now
+	if !h.good {
+		m.strain++
+	}
+	h.meter.take(now)
+	e.hop, e.unsent = h, true
+}
+
+// release gives back the slot that e holds, if any, and what nothing was sent
+// for. mu is held.
+func (m *Manager) release(e *entry) {
+	h := e.hop
+	if h == nil {
+		return
+	}
+	e.hop = nil
+	if h.active--; e.unsent {
+		h.meter.giveBack()
+	}
+	if !h.good {
+		m.strain--
+	}
+	if !h.good || m.active <= m.opts.Attempts/2 {
+		m.ease(1) // before h: it is their turn
+	}
+	m.advance(h)
+}
+
 // admission is the answer to who wants a slot.
 type admission uint8
 
 const (
 	granted   admission = iota // the entry holds a slot
 	suspended                  // the next hop is suspended
+	busy                       // there is no slot, or others wait for it
 	waiting                    // the entry was parked; it is no longer the caller's
 	crowded                    // too many are parked: come back later
 )
 
-// admit asks for a slot of a next hop for e, which a worker has. If none is
-// free, e is parked.
-func (m *Manager) admit(e *entry, key mail.NextHop) (admission, *hop, time.Duration) {
+// admit asks for a slot of a next hop for e, which a worker has.
+func (m *Manager) admit(e *entry, key mail.NextHop) (admission, *hop) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.admitNow(e, key, time.Now())
+}
+
+func (m *Manager) admitNow(e *entry, key mail.NextHop, now time.Time) (admission, *hop) {
+	key = site(key)
 	if e.hop != nil && e.hop.key == key {
-		return granted, e.hop, 0
+		return granted, e.hop
 	}
 	m.release(e)
 	h := m.hopAt(key)
-	now := time.Now()
 	switch {
 	case h.suspended(now) && !e.insist:
-		return suspended, h, 0
-	case h.active < h.limit(m):
-		h.active++
-		e.hop = h
-		return granted, h, 0
-	case len(h.queue) >= max(m.opts.MaxRefs/maxParked, 1) && len(m.known) >= m.opts.MaxRefs/4:
-		return crowded, h, h.later(now)
+		return suspended, h
+	case h.waiting == 0 && h.urgent.len() == 0 && h.waiters.len() == 0 && m.refusal(h, now) == fine:
+		m.seize(h, e, now)
+		return granted, h
+	}
+	return busy, h
+}
+
+// park lets e wait for a slot, after admit said that there is none; a worker has
+// e until then. who is its sender.
+func (m *Manager) park(e *entry, key mail.NextHop, who string) (admission, *hop, time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if a, h := m.admitNow(e, key, now); a != busy {
+		return a, h, 0
+	}
+	h := m.hopAt(key)
+	a, wait := m.shelve(e, h, who, now)
+	return a, h, wait
+}
+
+// shelve lets e wait at h, or tells when to come back if there is no room. mu is
+// held.
+func (m *Manager) shelve(e *entry, h *hop, who string, now time.Time) (admission, time.Duration) {
+	s := m.senderOf(who)
+	if len(m.known) >= m.opts.MaxRefs/4 && !e.insist {
+		switch {
+		case !h.free && h.waiting >= max(m.opts.MaxRefs/maxParked, 1):
+			return crowded, h.pace.later(now, h.waiting, max(h.pace.pace(now, h.active), h.meter.gap))
+		case s.parked >= max(m.opts.MaxRefs/2, 1) && len(m.known) >= m.opts.MaxRefs*3/4:
+			return crowded, s.pace.later(now, s.parked, min(s.pace.pace(now, 0), maxPace))
+		}
 	}
 	e.state = parked
 	m.active--
-	h.push(m, e)
-	return waiting, h, 0
+	m.wait(h, s, e)
+	m.advance(h)
+	return waiting, 0
 }
 
-// await asks for a slot for e and waits for it in place. It is for an item
-// with several next hops of which some have been attempted already.
+// await asks for a slot for e and waits for it in place, for a while. It is for
+// an item with several next hops of which some have been attempted already.
 func (m *Manager) await(ctx context.Context, e *entry, key mail.NextHop) (admission, *hop) {
-	m.mu.Lock()
-	m.release(e)
-	h := m.hopAt(key)
-	if h.suspended(time.Now()) && !e.insist {
-		m.mu.Unlock()
-		return suspended, h
-	}
-	if h.active < h.limit(m) {
-		h.active++
-		e.hop = h
-		m.mu.Unlock()
-		return granted, h
+	a, h := m.admit(e, key)
+	if a != busy {
+		return a, h
 	}
 	w := &entry{state: parked, wait: make(chan bool, 1)}
-	h.push(m, w)
+	m.mu.Lock()
+	h = m.hopAt(key)
+	h.waiters.push(w)
+	m.advance(h)
 	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, maxAwait)
+	defer cancel()
+	var ok, told bool
 	select {
-	case ok := <-w.wait:
-		if !ok {
-			return suspended, h
-		}
+	case ok = <-w.wait:
+		told = true
 	case <-ctx.Done():
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if w.state == parked {
-			w.state = gone
-			return suspended, h
-		}
-		if !<-w.wait {
-			return suspended, h
-		}
-		e.hop = h
-		return granted, h
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e.hop = h
+	if !told {
+		if w.state == parked {
+			w.state = gone
+			return busy, h
+		}
+		ok = <-w.wait
+	}
+	if !ok {
+		return suspended, h
+	}
+	e.hop, e.unsent = h, true
 	return granted, h
 }
 
-// release gives back the slot that e holds, if any. mu is held.
-func (m *Manager) release(e *entry) {
-	if h := e.hop; h != nil {
-		e.hop = nil
-		h.active--
-		m.advance(h)
-	}
+// advance has those go on who wait for h, as far as they can. mu is held.
+func (m *Manager) advance(h *hop) {
+	m.tend(h, time.Now())
+	m.spawn()
 }
 
-// reached records how an attempt at a next hop ended: ok tells that something
-// answered there, dead that nothing could be reached.
-func (m *Manager) reached(h *hop, ok, dead bool, began time.Time, last mail.Result) {
-	if pause := m.judge(h, ok, dead, began, last); pause > 0 {
-		m.log.Warn("next hop suspended: it cannot be reached", "nexthop", h.key.String(), "seconds", int(pause.Seconds()), "reason", last.Reply.String())
-	}
+// open tells whether somebody who waits for h can go on. mu is held.
+func (m *Manager) open(h *hop, now time.Time) bool {
+	return h.waiting > 0 && h.suspended(now) || (h.waiting > 0 || h.urgent.len() > 0) && m.refusal(h, now) == fine
 }
 
-// judge is reached without the log; pause is how long the next hop is suspended
-// from now on, zero if that does not change.
-func (m *Manager) judge(h *hop, ok, dead bool, began time.Time, last mail.Result) (pause time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now()
-	if h.count++; h.count >= 128 { // forget slowly
-		h.since, h.count = h.since.Add(now.Sub(h.since)/2), h.count/2
-	}
-	switch {
-	case ok:
-		h.proven = true
-		h.failures, h.pause, h.until = 0, 0, time.Time{}
-	case dead:
-		h.failures++
-		h.failed, h.last = began, last
-		if h.failures < suspendAfter || now.Before(h.until) {
-			return 0 // those that were under way when it was suspended say nothing new
+// tend gives slots to workers that wait in place, and has the senders who are
+// next call for h if it can take one. mu is held.
+func (m *Manager) tend(h *hop, now time.Time) {
+	for dead := h.suspended(now); h.waiters.len() > 0; {
+		w := h.waiters.front()
+		if w.state != parked {
+			h.waiters.pop()
+			continue
 		}
-		h.pause = min(max(2*h.pause, firstPause), maxPause)
-		h.until = now.Add(h.pause)
-		return h.pause
+		if !dead {
+			if m.refusal(h, now) != fine {
+				break
+			}
+			m.seize(h, w, now)
+		}
+		h.waiters.pop()
+		w.state = gone
+		w.wait <- !dead
 	}
-	return 0
+	if h.waiting == 0 && h.urgent.len() == 0 && h.waiters.len() == 0 {
+		if local(h.key) && h.idle() && !h.free && !h.troubled(now) {
+			m.dropHop(h)
+		}
+		return
+	}
+	if m.open(h, now) {
+		m.call(h)
+	}
+	switch m.refusal(h, now) {
+	case metered:
+		m.alarmAt(h, h.meter.next())
+	case squeezed:
+		m.shut(h)
+	}
 }
 
-// suspend keeps everything from a next hop until a time, as a plugin wants.
-// The last word counts.
-func (m *Manager) suspend(key mail.NextHop, until time.Time) {
-	now := time.Now()
-	until = earlier(until, now.Add(hook.MaxSuspend))
-	m.mu.Lock()
-	h := m.hopAt(key)
-	h.paused = until
-	m.advance(h)
-	m.mu.Unlock()
-	if until.After(now) {
-		m.log.Warn("next hop suspended by a plugin", "nexthop", key.String(), "seconds", int(until.Sub(now).Seconds()))
-	} else {
-		m.log.Info("a plugin wants a next hop no longer suspended", "nexthop", key.String())
+// alarmAt has the loop look at h at a time; zero: not any more. mu is held.
+func (m *Manager) alarmAt(h *hop, t time.Time) {
+	if h.alarm.Equal(t) {
+		return
+	}
+	h.alarm = t
+	switch {
+	case t.IsZero() && h.place >= 0:
+		heap.Remove(&m.alarms, h.place)
+	case t.IsZero():
+	case h.place >= 0:
+		heap.Fix(&m.alarms, h.place)
+	default:
+		heap.Push(&m.alarms, h)
+	}
+	if len(m.alarms) > 0 && m.alarms[0] == h {
+		m.poke()
 	}
 }
 
-// paused is until when a plugin suspended a next hop; zero: it did not.
-func (m *Manager) paused(key mail.NextHop) time.Time {
+// ringAlarms looks at the next hops whose time has come, and returns that of the next;
+// zero: there is none.
+func (m *Manager) ringAlarms(now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if h := m.hops[key]; h != nil && time.Now().Before(h.paused) {
-		return h.paused
+	for len(m.alarms) > 0 {
+		h := m.alarms[0]
+		if h.alarm.After(now) {
+			return h.alarm
+		}
+		m.alarmAt(h, time.Time{})
+		m.advance(h)
 	}
 	return time.Time{}
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
+// alarms is a heap of next hops by the time at which to look at them.
+type alarms []*hop
 
-// advance gives free slots to who waits, or sends all away if the next hop is
-// suspended. mu is held.
-func (m *Manager) advance(h *hop) {
-	dead := h.suspended(time.Now())
-	for len(h.queue) > 0 && (dead || h.active < h.limit(m)) {
-		e := heap.Pop(&h.queue).(*entry)
-		if e.state != parked || m.stopping && e.wait == nil {
-			continue
-		}
-		if !dead {
-			h.active++
-		}
-		if e.wait != nil {
-			e.state = gone
-			e.wait <- !dead
-			continue
-		}
-		e.state = ready
-		if dead {
-			m.scanned.push(e)
-		} else {
-			e.hop = h
-			m.reserved.push(e)
-		}
-	}
-	if h.active == 0 && len(h.queue) == 0 && h.failures == 0 && !time.Now().Before(h.paused) {
-		delete(m.hops, h.key)
-	}
-	m.spawn()
+func (q alarms) Len() int           { return len(q) }
+func (q alarms) Less(i, j int) bool { return q[i].alarm.Before(q[j].alarm) }
+func (q alarms) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
 }
-
-func (h *hop) push(m *Manager, e *entry) {
-	m.seq++
-	e.seq = m.seq
-	heap.Push(&h.queue, e)
+func (q *alarms) Push(x any) {
+	h := x.(*hop)
+	h.place = len(*q)
+	*q = append(*q, h)
 }
-
-// hopQueue is a heap: priority, then order of arrival.
-type hopQueue []*entry
-
-func (q hopQueue) Len() int { return len(q) }
-func (q hopQueue) Less(i, j int) bool {
-	if q[i].prio != q[j].prio {
-		return q[i].prio > q[j].prio
-	}
-	return q[i].seq < q[j].seq
-}
-func (q hopQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *hopQueue) Push(x any)   { *q = append(*q, x.(*entry)) }
-func (q *hopQueue) Pop() any {
+func (q *alarms) Pop() any {
 	old := *q
-	e := old[len(old)-1]
+	h := old[len(old)-1]
 	old[len(old)-1] = nil
 	*q = old[:len(old)-1]
-	return e
+	h.place = -1
+	return h
 }

@@ -3,6 +3,7 @@ package qmgr
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -51,6 +52,11 @@ type Options struct {
 	AttemptLimit   time.Duration // after which an attempt is cancelled; default 1 h
 	MaxRefs        int           // items in memory; default 100,000, some 15 MB
 	Drain          time.Duration // how long Run waits for attempts in flight when it ends; default 25 s
+
+	Shapes Shapes              // limits of next hops; what they leave out is as above
+	Pools  map[string][]Source // egress pools
+	Pool   string              // for mail exchangers, where neither next hop nor shape names one; empty: none
+	State  string              // file that keeps suspensions and the like over a restart; empty: they are forgotten
 
 	Rand func() float64 // in [0,1), for jitter, called concurrently; default math/rand
 }
@@ -118,15 +124,30 @@ type Manager struct {
 	wg       sync.WaitGroup
 	known    map[queue.Ref]*entry // every item in memory
 	settling map[mail.ID]departure
-	reserved fifo // ready, with a slot of their next hop
-	handed   fifo // ready, by Enqueue
-	scanned  fifo // ready, from the due index
-	turn     bool // whose turn it is among handed and scanned
+	handed   fifo[*entry] // ready, by Enqueue
+	scanned  fifo[*entry] // ready, from the due index
+	turn     bool         // whose turn it is among handed and scanned
 	hops     map[mail.NextHop]*hop
 	habits   map[string]habit // by domain
-	active   int              // entries that workers have
-	seq      uint64           // of the last entry parked
-	room     chan struct{}    // closed when there is room again; nil: nobody waits
+	active   int              // entries that workers and sorters have
+	sorters  int
+	sorting  int           // entries that sorters have
+	seq      uint64        // of the last entry parked
+	room     chan struct{} // closed when there is room again; nil: nobody waits
+
+	seed     maphash.Seed
+	senders  map[string]*sender
+	ring     fifo[*sender] // those who call for a next hop, in turn
+	unrouted *hop          // where those wait of whom only plugins know where they go
+	strain   int           // slots with next hops that are not good
+	squeezed fifo[*sender] // those whose next hops may have no more of all slots, in turn
+	self     *sender       // for workers that wait in place
+	alarms   alarms
+	deferred uint64 // see Figures
+	moved    uint64
+
+	saving sync.Mutex // taken before mu
+	dirty  bool       // Options.State is not as it should be
 
 	cursor  queue.Mark // the index has been read up to here
 	horizon time.Time  // and this was the time of the last reading
@@ -140,8 +161,13 @@ type entry struct {
 	ref    queue.Ref
 	state  state
 	hop    *hop          // of which it holds a slot while ready or active; nil: none
-	prio   int           // in a hop's queue
-	seq    uint64        // order in a hop's queue
+	unsent bool          // nothing was handed over for the slot yet
+	prio   int           // of the item
+	rcpts  int           // of the item
+	sender *sender       // whose turn it takes, once it was parked
+	since  time.Time     // when it was parked first
+	rank   time.Time     // order in a line
+	seq    uint64        // and among equals
 	early  bool          // attempt it even if it is not due
 	insist bool          // attempt it even if the next hop is suspended
 	done   chan struct{} // closed when it stops being active or owned; nil: nobody waits
@@ -151,14 +177,14 @@ type entry struct {
 type state uint8
 
 const (
-	ready  state = iota // in reserved, handed or scanned
-	parked              // in a hop's queue
-	active              // a worker has it
+	ready  state = iota // in handed or scanned
+	parked              // waits for a next hop
+	active              // a worker or sorter has it
 	owned               // an operator's call has it
 	gone                // to be skipped where it is still listed
 )
 
-// New makes a Manager. Nothing happens before Run.
+// New makes a Manager, and reads Options.State. Nothing else happens before Run.
 func New(o Options) *Manager {
 	m := &Manager{
 		opts:  o.withDefaults(),
@@ -169,8 +195,12 @@ func New(o Options) *Manager {
 
 		settling: make(map[mail.ID]departure),
 		habits:   make(map[string]habit),
+		senders:  make(map[string]*sender),
+		seed:     maphash.MakeSeed(),
 	}
+	m.unrouted, m.self = &hop{free: true, place: -1}, new(sender)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.load()
 	return m
 }
 
@@ -189,8 +219,20 @@ func (m *Manager) Run(ctx context.Context) error {
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for ctx.Err() == nil {
-		if wait := m.scan(ctx); wait >= 0 {
+	for kept := time.Now(); ctx.Err() == nil; {
+		wait := m.scan(ctx)
+		now := time.Now()
+		if now.Sub(kept) >= saveEvery || now.Before(kept) {
+			m.upkeep(now)
+			kept = now
+		}
+		if t := m.ringAlarms(now); !t.IsZero() && (wait < 0 || t.Sub(now) < wait) {
+			wait = t.Sub(now)
+		}
+		if m.mayForget() && (wait < 0 || saveEvery < wait) {
+			wait = saveEvery
+		}
+		if wait >= 0 {
 			timer.Reset(wait)
 		} else {
 			timer.Stop()
@@ -207,10 +249,12 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) drain() error {
 	m.mu.Lock()
 	m.stopping = true
-	for e := m.reserved.pop(); e != nil; e = m.reserved.pop() {
-		m.release(e) // nobody takes it any more, and somebody in flight may wait for the slot
-	}
 	m.mu.Unlock()
+	defer func() {
+		if err := m.save(); err != nil {
+			m.log.Error(err.Error())
+		}
+	}()
 	idle := make(chan struct{})
 	go func() { m.wg.Wait(); close(idle) }()
 	defer m.cancel()
@@ -247,7 +291,7 @@ func (m *Manager) Enqueue(refs []queue.Ref) {
 }
 
 // add puts a new entry into a ready list. mu is held.
-func (m *Manager) add(e *entry, list *fifo) {
+func (m *Manager) add(e *entry, list *fifo[*entry]) {
 	m.known[e.ref] = e
 	e.state = ready
 	list.push(e)
@@ -255,17 +299,27 @@ func (m *Manager) add(e *entry, list *fifo) {
 }
 
 // spawn starts workers for what is ready, as far as there may be more and those
-// that have not begun yet are too few. A worker goes on until nothing is ready.
-// mu is held.
+// that have not begun yet are too few, and sorters if there may be no more. A
+// worker goes on until nothing is ready. mu is held.
 func (m *Manager) spawn() {
 	if !m.running || m.stopping {
 		return
 	}
-	n := m.reserved.len() + m.handed.len() + m.scanned.len()
-	for m.workers-m.active < n && m.workers < m.opts.Attempts {
+	unknown := m.handed.len() + m.scanned.len()
+	n := m.ring.len() + unknown
+	for m.workers-(m.active-m.sorting) < n && m.workers < m.opts.Attempts {
 		m.workers++
 		m.wg.Go(m.work)
 	}
+	for m.overrun() && m.sorters < min(unknown, maxSorters) {
+		m.sorters++
+		m.wg.Go(m.sort)
+	}
+}
+
+// overrun tells whether all workers are at work. mu is held.
+func (m *Manager) overrun() bool {
+	return m.workers >= m.opts.Attempts && m.active-m.sorting >= m.workers
 }
 
 func (m *Manager) work() {
@@ -279,25 +333,37 @@ func (m *Manager) work() {
 		}
 		e.state = active
 		m.active++
+		m.spawn() // there may be more where this one was
 		m.mu.Unlock()
 		m.process(e)
 	}
 }
 
-// take returns the next ready entry, nil if there is none. What has a slot
-// goes first; new mail and old mail alternate. mu is held.
+// take returns the next entry for a worker, nil if there is none. Those whose
+// next hop is known go first, since the others do not have to wait for a worker:
+// sorters have them wait for their turn. mu is held.
 func (m *Manager) take() *entry {
+	if m.stopping {
+		return nil
+	}
+	if e := m.next(time.Now()); e != nil {
+		return e
+	}
+	return m.unknown()
+}
+
+// unknown returns the next entry of which nobody knows yet where it goes: new
+// mail and old mail alternate. mu is held.
+func (m *Manager) unknown() *entry {
 	for !m.stopping {
-		e := m.reserved.pop()
+		m.turn = !m.turn
+		first, second := &m.handed, &m.scanned
+		if m.turn {
+			first, second = second, first
+		}
+		e := first.pop()
 		if e == nil {
-			m.turn = !m.turn
-			first, second := &m.handed, &m.scanned
-			if m.turn {
-				first, second = second, first
-			}
-			if e = first.pop(); e == nil {
-				e = second.pop()
-			}
+			e = second.pop()
 		}
 		if e == nil || e.state == ready {
 			return e
@@ -309,6 +375,9 @@ func (m *Manager) take() *entry {
 // forget ends the work on an active entry. mu is held.
 func (m *Manager) forget(e *entry) {
 	m.active--
+	if e.sender != nil {
+		e.sender.pace.did(time.Now())
+	}
 	m.drop(e)
 }
 
@@ -442,51 +511,12 @@ func (m *Manager) retryAfter(n int) time.Duration {
 	return time.Duration(float64(d) * (0.9 + 0.2*m.opts.Rand()))
 }
 
-// fifo is a queue of entries.
-type fifo struct {
-	list []*entry
-	head int
-}
-
-func (q *fifo) len() int { return len(q.list) - q.head }
-
-func (q *fifo) push(e *entry) {
-	if q.head > 64 && q.head > len(q.list)/2 {
-		n := copy(q.list, q.list[q.head:])
-		clear(q.list[n:])
-		q.list, q.head = q.list[:n], 0
-	}
-	q.list = append(q.list, e)
-}
-
-func (q *fifo) pop() *entry {
-	if q.head == len(q.list) {
-		return nil
-	}
-	e := q.list[q.head]
-	q.list[q.head] = nil
-	q.head++
-	if q.head == len(q.list) {
-		q.list, q.head = q.list[:0], 0
-	}
-	return e
-}
-
 // Snapshot is what goes on in memory.
 type Snapshot struct {
 	Active int // attempts in flight, routing included
 	Ready  int // waiting for a slot
 	Parked int // waiting for their next hop
 	Hops   []HopStatus
-}
-
-// HopStatus is the state of a next hop that is in use or in trouble.
-type HopStatus struct {
-	NextHop   mail.NextHop
-	Active    int
-	Parked    int
-	Failures  int       // in a row, to connect
-	Suspended time.Time // until then; zero: it is not
 }
 
 // Snapshot tells what goes on, for metrics and the operator.
@@ -506,11 +536,16 @@ func (m *Manager) Snapshot() Snapshot {
 	}
 	now := time.Now()
 	for _, h := range m.hops {
-		st := HopStatus{NextHop: h.key, Active: h.active, Parked: len(h.queue), Failures: h.failures}
-		if h.suspended(now) {
-			st.Suspended = h.until
+		if !h.idle() || h.troubled(now) {
+			s.Hops = append(s.Hops, m.status(h, now))
 		}
-		s.Hops = append(s.Hops, st)
 	}
 	return s
+}
+
+// mayForget tells whether upkeep has something to do in time.
+func (m *Manager) mayForget() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dirty || len(m.hops) > 0
 }

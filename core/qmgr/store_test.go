@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -20,6 +21,9 @@ type memory struct {
 	seq      mail.ID
 	messages map[mail.ID]*stored
 	items    map[queue.Ref]*queue.Item
+	open     map[mail.ID]int   // items of a message
+	due      map[int64]*second // by Unix time
+	secs     []int64           // for which there is one, rising
 	calls    map[string]int
 	fault    func(call string, ref queue.Ref) error // nil: none
 }
@@ -29,8 +33,14 @@ type stored struct {
 	body []byte
 }
 
+// second is a part of the due index.
+type second struct {
+	marks  []queue.Mark
+	sorted bool
+}
+
 func newMemory() *memory {
-	return &memory{messages: map[mail.ID]*stored{}, items: map[queue.Ref]*queue.Item{}, calls: map[string]int{}}
+	return &memory{messages: map[mail.ID]*stored{}, items: map[queue.Ref]*queue.Item{}, calls: map[string]int{}, open: map[mail.ID]int{}, due: map[int64]*second{}}
 }
 
 func (s *memory) enter(call string, ref queue.Ref) error {
@@ -59,7 +69,9 @@ func (s *memory) commit(env mail.Envelope, header, body []byte, o queue.CommitOp
 	for n, g := range groups {
 		ref := queue.Ref{ID: id, Item: uint32(n)}
 		s.items[ref] = &queue.Item{Ref: ref, Version: 1, Domain: g[0].ForwardPath.DomainKey(), Recipients: g,
-			Due: ms(o.Due), Expire: ms(o.Expire), Arrived: arrived, Held: o.Held, Reason: o.Reason}
+			Due: ms(o.Due), Expire: ms(o.Expire), Arrived: arrived, Held: o.Held, Reason: o.Reason, Priority: o.Priority}
+		s.open[id]++
+		s.index(s.items[ref])
 		refs = append(refs, ref)
 	}
 	env.Recipients = nil
@@ -69,9 +81,11 @@ func (s *memory) commit(env mail.Envelope, header, body []byte, o queue.CommitOp
 
 func (s *memory) Begin(context.Context) (queue.Draft, error) { return nil, queue.ErrStorage }
 
-func before(a, b queue.Mark) bool {
-	return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.Ref.ID, b.Ref.ID), cmp.Compare(a.Ref.Item, b.Ref.Item)) < 0
+func compare(a, b queue.Mark) int {
+	return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.Ref.ID, b.Ref.ID), cmp.Compare(a.Ref.Item, b.Ref.Item))
 }
+
+func before(a, b queue.Mark) bool { return compare(a, b) < 0 }
 
 func (s *memory) Due(_ context.Context, from queue.Mark, now time.Time, limit int) (refs []queue.Ref, mark queue.Mark, next time.Time, err error) {
 	s.mu.Lock()
@@ -79,26 +93,42 @@ func (s *memory) Due(_ context.Context, from queue.Mark, now time.Time, limit in
 	if err := s.enter("Due", queue.Ref{}); err != nil {
 		return nil, from, next, err
 	}
-	var all []queue.Mark
-	for ref, it := range s.items {
-		if k := (queue.Mark{Due: it.Due, Ref: ref}); !it.Held && (from == queue.Mark{} || before(from, k)) {
-			all = append(all, k)
-		}
-	}
-	slices.SortFunc(all, func(a, b queue.Mark) int {
-		if before(a, b) {
-			return -1
-		}
-		return 1
-	})
 	mark = from
-	for _, k := range all {
-		if len(refs) == limit || k.Due.After(now) {
-			return refs, mark, k.Due, nil
+	for _, sec := range s.secs[sort.Search(len(s.secs), func(i int) bool { return s.secs[i] >= from.Due.Unix() }):] {
+		b := s.due[sec]
+		// What was moved or removed is dropped when it is come across.
+		b.marks = slices.DeleteFunc(b.marks, func(k queue.Mark) bool {
+			it := s.items[k.Ref]
+			return it == nil || it.Held || !it.Due.Equal(k.Due)
+		})
+		if !b.sorted {
+			slices.SortFunc(b.marks, compare)
+			b.marks, b.sorted = slices.Compact(b.marks), true
 		}
-		refs, mark = append(refs, k.Ref), k
+		for _, k := range b.marks {
+			if from != (queue.Mark{}) && !before(from, k) {
+				continue
+			}
+			if len(refs) == limit || k.Due.After(now) {
+				return refs, mark, k.Due, nil
+			}
+			refs, mark = append(refs, k.Ref), k
+		}
 	}
 	return refs, mark, next, nil
+}
+
+// index notes that an item is due, in the place for that second.
+func (s *memory) index(it *queue.Item) {
+	sec := it.Due.Unix()
+	b := s.due[sec]
+	if b == nil {
+		b = new(second)
+		s.due[sec] = b
+		i, _ := slices.BinarySearch(s.secs, sec)
+		s.secs = slices.Insert(s.secs, i, sec)
+	}
+	b.marks, b.sorted = append(b.marks, queue.Mark{Due: it.Due, Ref: it.Ref}), false
 }
 
 func copyItem(it *queue.Item) queue.Item {
@@ -182,6 +212,7 @@ func (s *memory) Settle(_ context.Context, t queue.Settlement) ([]queue.Ref, err
 		it := copyItem(&t.Item)
 		it.Version, it.Due, it.Expire = old.Version+1, ms(it.Due), ms(it.Expire)
 		s.items[it.Ref] = &it
+		s.index(&it)
 	}
 	var refs []queue.Ref
 	for _, n := range t.Notices {
@@ -192,12 +223,10 @@ func (s *memory) Settle(_ context.Context, t queue.Settlement) ([]queue.Ref, err
 
 func (s *memory) remove(ref queue.Ref) {
 	delete(s.items, ref)
-	for other := range s.items {
-		if other.ID == ref.ID {
-			return
-		}
+	if s.open[ref.ID]--; s.open[ref.ID] == 0 {
+		delete(s.open, ref.ID)
+		delete(s.messages, ref.ID)
 	}
-	delete(s.messages, ref.ID)
 }
 
 func (s *memory) Update(_ context.Context, ref queue.Ref, change func(*queue.Item) error) error {
@@ -216,6 +245,7 @@ func (s *memory) Update(_ context.Context, ref queue.Ref, change func(*queue.Ite
 	}
 	c.Version, c.Due = it.Version+1, ms(c.Due)
 	s.items[ref] = &c
+	s.index(&c)
 	return nil
 }
 
@@ -230,10 +260,9 @@ func (s *memory) Remove(_ context.Context, id mail.ID) error {
 	}
 	for ref := range s.items {
 		if ref.ID == id {
-			delete(s.items, ref)
+			s.remove(ref)
 		}
 	}
-	delete(s.messages, id)
 	return nil
 }
 
@@ -241,7 +270,7 @@ func (s *memory) List(_ context.Context, f queue.Filter, yield func(queue.Item, 
 	s.mu.Lock()
 	var all []queue.Item
 	for _, it := range s.items {
-		if (f.ID == 0 || it.ID == f.ID) && (f.Held == nil || it.Held == *f.Held) && (f.Domain == "" || f.Domain == it.Domain) {
+		if f.Match(it) && (f.After == queue.Ref{} || before(queue.Mark{Ref: f.After}, queue.Mark{Ref: it.Ref})) {
 			all = append(all, copyItem(it))
 		}
 	}

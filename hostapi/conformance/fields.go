@@ -77,7 +77,7 @@ var fields = []field{
 	{0x0608, "NEXT_RETRY", true, "delivery", "route, attempt, result", "", 'y'},
 	{0x0609, "EXPIRE", true, "delivery", "route, attempt, result", "", 'y'},
 	{0x060a, "PRIORITY", true, "delivery", "route, attempt, result", "", 'y'},
-	{0x060b, "POOL", false, "delivery", "route, attempt, result", "", 'n'},
+	{0x060b, "POOL", false, "delivery", "route, attempt, result", "", 'y'},
 	{0x060c, "TLS_POLICY", true, "delivery", "route, attempt", "", 'y'},
 	{0x060d, "TRANSPORT", false, "delivery", "route, result", "", 'y'},
 	{0x060e, "EHLO_NAME", false, "delivery", "route, attempt", "", 'y'},

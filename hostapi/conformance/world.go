@@ -227,8 +227,12 @@ func (w *world) show(e *hook.Event) map[string]string {
 	var hops []string
 	for _, n := range w.delivery.NextHops {
 		s := n.String()
-		if n.TLS != mail.TLSOpportunistic || n.Helo != "" || n.Source != "" {
-			s += fmt.Sprintf(" (tls %d, helo %q, source %q)", n.TLS, n.Helo, n.Source)
+		if n.TLS != mail.TLSOpportunistic || n.Helo != "" || n.Source != "" || n.Pool != "" {
+			s += fmt.Sprintf(" (tls %d, helo %q, source %q", n.TLS, n.Helo, n.Source)
+			if n.Pool != "" {
+				s += fmt.Sprintf(", pool %q", n.Pool)
+			}
+			s += ")"
 		}
 		hops = append(hops, s)
 	}
@@ -304,7 +308,7 @@ func newServices(t testing.TB) *services {
 func (s *services) of(spec hostapi.Spec) (hostapi.Services, error) {
 	s.plugins++
 	kv, err := s.store.Plugin(fmt.Sprintf("p%d", s.plugins), spec.Grant.KV.MB)
-	return hostapi.Services{KV: kv, Resolver: resolver{}, HTTP: client{}, Keys: s.keys, Secrets: secrets{}, Tables: s.tables, Events: s}, err
+	return hostapi.Services{KV: kv, Resolver: resolver{}, HTTP: client{}, Keys: s.keys, Secrets: secrets{}, Tables: s.tables, Events: s, Pools: func(name string) bool { return name == "ours" }}, err
 }
 
 // Emit notes an event; the sink of "full" is full.

@@ -203,7 +203,7 @@ func (w *world) services(spec hostapi.Spec) (hostapi.Services, error) {
 			missing("sign_keys", name, "keys")
 		}
 	}
-	return hostapi.Services{KV: w, Resolver: w, HTTP: w, Keys: keyring{w}, Secrets: w, Tables: w.tables, Events: w}, errors.Join(faults...)
+	return hostapi.Services{KV: w, Resolver: w, HTTP: w, Keys: keyring{w}, Secrets: w, Tables: w.tables, Events: w, Pools: func(string) bool { return true }}, errors.Join(faults...)
 }
 
 // Secret implements hostapi.Secrets.
