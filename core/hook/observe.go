@@ -45,7 +45,7 @@ type Before struct {
 // Observe has o told of what follows; nil: nobody.
 func (k *Conversation) Observe(o Observer) {
 	k.observer, k.answer = o, nil
-	if o != nil {
+	if o != nil && len(k.chain) > 0 {
 		k.answer = new(Answer)
 	}
 }
