@@ -218,7 +218,7 @@ func (s *Server) newIntake() *intake {
 	c := s.opt.Config
 	in := &intake{
 		store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue,
-		hostname: c.Hostname, template: s.template, maxReturn: int64(c.Notify.MaxSize), log: s.log, rules: s.rules,
+		hostname: c.Hostname, template: s.template, maxReturn: int64(c.Notify.MaxSize), log: s.log, trace: s.trace, rules: s.rules,
 	}
 	in.postmaster, in.domain = ownPostmaster(c)
 	return in
@@ -234,7 +234,7 @@ func (s *Server) listen(l *config.Listener) error {
 		AuthMechanisms: l.AuthMechanisms, Guard: s.guard,
 		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
 		MaxSessions: c.Limits.Sessions, MaxSessionsPerAddress: c.Limits.SessionsPerAddress,
-		XClientNetworks: prefixes(l.XClientNetworks), MaxHold: maxHold(c.Queue.Lifetime.Std()),
+		XClientNetworks: prefixes(l.XClientNetworks), BinaryMIME: l.BinaryMIME, MaxHold: maxHold(c.Queue.Lifetime.Std()),
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
 		Source:   s.opt.Source, Trace: s.trace, Log: s.log, PTR: s.ptr,
 	}

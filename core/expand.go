@@ -94,6 +94,7 @@ func (in *intake) reportExpanded(ctx context.Context, id mail.ID, env mail.Envel
 		return err
 	}
 	in.log.Notified(id, d.ID(), dsn.Expanded.String(), env.ReversePath)
+	in.trace.Notified(id, d.ID(), dsn.Expanded.String(), env.ReversePath)
 	in.enqueue(refs)
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/queue"
 	"github.com/wasmta/wasmta/core/smtpd"
+	"github.com/wasmta/wasmta/core/trace"
 )
 
 // intake makes the queue what smtpd puts messages into, and hands what was
@@ -28,6 +29,7 @@ type intake struct {
 	template  *dsn.Template
 	maxReturn int64
 	log       event.Log
+	trace     *trace.Store // nil: none is kept
 
 	// postmaster, if not null, takes what is for postmaster at domain.
 	postmaster mail.Path
@@ -118,10 +120,13 @@ func (in *intake) rule(env *mail.Envelope, opt *queue.CommitOptions, id mail.ID)
 	if v.Whole != "" {
 		opt.Held, opt.Reason = true, v.Whole
 		in.log.Operator(id, "hold", v.Whole)
+		in.trace.Operator(id, 0, "hold", v.Whole)
 	}
 	opt.HeldDomains = v.Domains
 	for _, domain := range slices.Sorted(maps.Keys(v.Domains)) {
-		in.log.Operator(id, "hold", v.Domains[domain]+"; recipients in "+mail.Printable(domain))
+		why := v.Domains[domain] + "; recipients in " + mail.Printable(domain)
+		in.log.Operator(id, "hold", why)
+		in.trace.Operator(id, 0, "hold", why)
 	}
 }
 

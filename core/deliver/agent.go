@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,6 +214,7 @@ func (a *Agent) Deliver(ctx context.Context, hops []mail.NextHop, m *mail.Messag
 		}
 		j.set(i, unreached, mail.Result{Reply: *mail.NewReply(451, "4.3.2", text)})
 	})
+	j.tell()
 	return j.results
 }
 
@@ -232,6 +234,29 @@ type job struct {
 	m       *mail.Message
 	results []mail.Result
 	states  []state
+	tried   []string // hosts, each with why it was not the end
+}
+
+// maxTried is how many hosts a result tells of.
+const maxTried = 20
+
+func (j *job) noteTried(host, why string) {
+	if len(j.tried) < maxTried {
+		j.tried = append(j.tried, host+": "+why)
+	}
+}
+
+// tell puts into the results what was tried in vain before.
+func (j *job) tell() {
+	if len(j.tried) == 0 {
+		return
+	}
+	for i := range j.results {
+		r := &j.results[i]
+		own := r.Relay + ": " + r.Reply.String()
+		others := slices.DeleteFunc(slices.Clone(j.tried), func(line string) bool { return line == own })
+		r.Earlier = strings.Join(others, "\n")
+	}
 }
 
 // set records a result unless a more telling one is there.

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bytes"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -56,4 +57,32 @@ func TestSecretsAreForWhomTheyAreFor(t *testing.T) {
 			t.Errorf("%+v: %d, want %d", c.ep, c.ep.tls, c.want)
 		}
 	}
+}
+
+// FuzzChallenges has what a server can say in an exchange: no panic, and nobody is believed who has not proven anything.
+func FuzzChallenges(f *testing.F) {
+	f.Add(uint8(0), []byte("r=x,s=c2FsdA==,i=4096"), []byte("v=AAAA"))
+	f.Add(uint8(1), []byte(""), []byte("e=other-error"))
+	f.Add(uint8(2), []byte("User Name"), []byte("Password"))
+	f.Fuzz(func(t *testing.T, kind uint8, one, two []byte) {
+		mechanism := []string{"SCRAM-SHA-256", "OAUTHBEARER", "LOGIN", "PLAIN", "XOAUTH2", "EXTERNAL"}[kind%6]
+		if bytes.Contains(one, []byte("i=")) && len(one) > 40 {
+			t.Skip() // iterations are bounded, and slow
+		}
+		x, err := newExchange(mechanism, &Credential{User: "u", Secret: "p"}, "mx.test", 25, nil, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := x.begin(); err != nil {
+			t.Fatal(err)
+		}
+		for _, challenge := range [][]byte{one, two, one} {
+			if _, err = x.answer(challenge); err != nil {
+				break
+			}
+		}
+		if s, ok := x.(*scramExchange); ok && s.proven() {
+			t.Fatalf("%q, %q prove that the server knows the password", one, two)
+		}
+	})
 }

@@ -24,7 +24,10 @@ func judge(t *testing.T) func(*mailtest.Auth) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored := client.GetStoredCredentials(scram.KeyFactors{Salt: "salt of the test", Iters: 4096})
+	stored, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: "salt of the test", Iters: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
 	server, err := scram.SHA256.NewServer(func(user string) (scram.StoredCredentials, error) {
 		if user != authUser {
 			return scram.StoredCredentials{}, fmt.Errorf("no such user")

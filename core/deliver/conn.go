@@ -75,7 +75,9 @@ func (t *attempt) try(ctx context.Context, ep endpoint, w *watch) (lacks bool) {
 			exact = exact || f.exact
 			continue
 		}
-		if !f.lacks || !t.j.m.Envelope.RequireTLS { // every exchanger is asked for REQUIRETLS
+		if f.lacks && t.j.m.Envelope.RequireTLS { // every exchanger is asked for it
+			t.lacking++
+		} else {
 			t.sessions++
 		}
 		f.reached = true
@@ -89,6 +91,7 @@ func (t *attempt) record(f *failure, ep *endpoint) {
 	r := mail.Result{Outcome: outcome(f.reply), Reply: f.reply, Reached: f.reached || f.remote}
 	if ep != nil {
 		r.Relay = ep.relay()
+		t.j.noteTried(r.Relay, f.reply.String())
 		if f.remote {
 			r.RemoteMTA = ep.host
 		}
@@ -287,6 +290,8 @@ func (c *conn) startTLS(ctx context.Context, policy mail.TLSPolicy) *failure {
 	switch {
 	case c.ep.tlsa != "":
 		c.verified, how = true, "verified by DANE"
+	case policy == mail.TLSVerify && c.ep.sts:
+		c.verified, how = true, "verified by MTA-STS"
 	case policy == mail.TLSVerify:
 		c.verified, how = true, "verified"
 	}

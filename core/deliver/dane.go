@@ -200,7 +200,7 @@ func (t *attempt) secure(ctx context.Context, x resolve.Exchange, h resolve.Host
 		if !t.sts.Match(x.Host) {
 			return errUnnamed
 		}
-		ep.tls = mail.TLSVerify
+		ep.tls, ep.sts = mail.TLSVerify, true
 	}
 	return nil
 }

@@ -240,7 +240,15 @@ func TestMTASTS(t *testing.T) {
 			}
 			a := newAgent(t, deliver.Options{Resolver: dns, STS: sts, AllowLoopbackMX: true, MXPort: s.Port, TLS: &tls.Config{RootCAs: roots},
 				Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
-			want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, message(body, "b@d.test")), c.want)
+			res := a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, message(body, "b@d.test"))
+			want(t, res, c.want)
+			proof := ""
+			if c.tls {
+				proof = map[mtasts.Mode]string{mtasts.Enforce: ", verified by MTA-STS", mtasts.Testing: ", not verified"}[c.policy.Mode]
+			}
+			if got := res[0].TLS; !strings.HasSuffix(got, proof) || (got != "") != c.tls {
+				t.Errorf("the result says of TLS: %q", got)
+			}
 			for _, m := range s.Messages() {
 				if m.TLS != c.tls {
 					t.Errorf("over TLS: %v", m.TLS)
@@ -263,7 +271,11 @@ func TestEnforceTakesTheExchangerThatFits(t *testing.T) {
 	}
 	a := newAgent(t, deliver.Options{Resolver: dns, STS: policies{"d.test": {Mode: mtasts.Enforce, MX: []string{"*.d.test"}}}, AllowLoopbackMX: true,
 		MXPort: bad.Port, TLS: &tls.Config{RootCAs: roots}})
-	want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, message(body, "b@d.test")), "sent 2.0.0")
+	res := a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, message(body, "b@d.test"))
+	want(t, res, "sent 2.0.0")
+	if got := res[0].Earlier; !strings.Contains(got, "evil.test: passed over: the MTA-STS policy of the domain does not name it") || !strings.Contains(got, "bad.d.test[127.0.0.1]") {
+		t.Errorf("what was tried before: %q", got)
+	}
 	if bad.Connections() != 1 || len(bad.Messages()) != 0 || len(good.Messages()) != 1 || !good.Messages()[0].TLS {
 		t.Errorf("%d connections and %d messages at the wrong host, %d at the right one", bad.Connections(), len(bad.Messages()), len(good.Messages()))
 	}
@@ -278,7 +290,11 @@ func TestDANEGoesBeforeMTASTS(t *testing.T) {
 		tlsa:  map[string]resolve.Records{fmt.Sprintf("_%d._tcp.mx.test", s.Port): {Data: [][]byte{tlsaRecord(3, 1, 1, leaf)}, Secure: true}},
 	}
 	a := newAgent(t, deliver.Options{Resolver: z, DANE: z, STS: policies{"d.test": {Mode: mtasts.Enforce, MX: []string{"mx.test"}}}, AllowLoopbackMX: true, MXPort: s.Port})
-	want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, message(body, "b@d.test")), "sent 2.0.0")
+	res := a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, message(body, "b@d.test"))
+	want(t, res, "sent 2.0.0")
+	if !strings.HasSuffix(res[0].TLS, ", verified by DANE") {
+		t.Errorf("the result says of TLS: %q", res[0].TLS)
+	}
 }
 
 // What a domain asks for counts from the moment that it is known: neither a connection that is kept nor a TLS session that

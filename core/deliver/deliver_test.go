@@ -781,8 +781,17 @@ func TestNextHopsInOrder(t *testing.T) {
 		}
 		return a.Deliver(t.Context(), h, message(body, "b@y.test", "c@y.test"))
 	}
-	want(t, try(down), "deferred 4.4.1", "deferred 4.4.1")
-	want(t, try(down, busy, good), "sent 2.0.0", "sent 2.0.0")
+	res := try(down)
+	want(t, res, "deferred 4.4.1", "deferred 4.4.1")
+	if res[0].Earlier != "" {
+		t.Errorf("told twice: %q", res[0].Earlier)
+	}
+	res = try(down, busy, good)
+	want(t, res, "sent 2.0.0", "sent 2.0.0")
+	if lines := strings.Split(res[1].Earlier, "\n"); len(lines) != 2 || !strings.HasPrefix(lines[0], "127.0.0.1[127.0.0.1]:") ||
+		!strings.Contains(lines[0], ": 451 4.4.1 Connecting to ") || !strings.HasSuffix(lines[1], ": 450 4.3.2 Busy") {
+		t.Errorf("what was tried before: %q", res[1].Earlier)
+	}
 	want(t, try(grey, good), "deferred 4.7.1", "sent 2.0.0")
 	want(t, try(no, good), "bounced 5.7.1", "bounced 5.7.1")
 	if n := good.Connections(); n != 1 {

@@ -18,7 +18,7 @@ import (
 const (
 	maxAddrs    = 5
 	maxSessions = 2  // that end in an SMTP failure
-	maxTLSAddrs = 40 // of a message with REQUIRETLS, which is not given up before all exchangers were asked
+	maxLacking  = 20 // that do not offer REQUIRETLS: it is not given up before the others were asked
 )
 
 // Source is where connections come from: at most one address of each family, and the name that belongs to them.
@@ -51,6 +51,7 @@ type endpoint struct {
 	tlsa   string // records that the certificate must match (DANE); empty: none
 	base   string // the name under which they stand
 	domain string // whose exchanger it is; empty: the next hop was given by name
+	sts    bool   // an MTA-STS policy asks for tls
 }
 
 // name is what the server is to prove that it is.
@@ -112,6 +113,7 @@ type attempt struct {
 	byMX     bool           // hosts and addresses are the choice of the recipient's domain
 	addrs    int
 	sessions int
+	lacking  int          // of addrs, those without REQUIRETLS for a message that has it
 	rest     []int        // those whom the session before has left over, when its server wants another one; nil: all
 	soft     *mail.Result // a host that may do better later
 	hard     bool         // a host refused every message
@@ -293,6 +295,7 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 					unproven = unproven || errors.Is(unfit, errTLSA)
 					temporary = temporary || unproven
 					t.a.o.Log.Warn("a mail exchanger is passed over", "id", t.j.m.ID.String(), "host", x.Host, "domain", t.domain, "reason", unfit)
+					t.j.noteTried(x.Host, "passed over: "+unfit.Error())
 				}
 			}
 			for _, addr := range h.Addrs {
@@ -368,11 +371,7 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 
 // open tells whether another address may be tried.
 func (t *attempt) open(ctx context.Context) bool {
-	addrs := maxAddrs
-	if t.j.m.Envelope.RequireTLS {
-		addrs = maxTLSAddrs
-	}
-	return ctx.Err() == nil && t.addrs < addrs && t.sessions < maxSessions && t.j.any(answered)
+	return ctx.Err() == nil && t.addrs-t.lacking < maxAddrs && t.lacking < maxLacking && t.sessions < maxSessions && t.j.any(answered)
 }
 
 func (t *attempt) lookup(ctx context.Context, host string) (resolve.Host, error) {
@@ -386,21 +385,38 @@ func (t *attempt) lookup(ctx context.Context, host string) (resolve.Host, error)
 	return resolve.Host{Addrs: addrs}, err
 }
 
-var nat64 = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
+var (
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")   // RFC 6052
+	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48") // RFC 8215: of a network like ours
+	sixToFour  = netip.MustParsePrefix("2002::/16")      // RFC 3056
+	compatible = netip.MustParsePrefix("::/96")          // RFC 4291 2.5.5.1
+)
+
+// embedded is the IPv4 address that packets to addr end up at, or addr.
+func embedded(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap()
+	b := addr.As16()
+	switch {
+	case addr.Is4():
+	case sixToFour.Contains(addr):
+		return netip.AddrFrom4([4]byte(b[2:6]))
+	case nat64.Contains(addr), compatible.Contains(addr) && addr != netip.IPv6Loopback() && !addr.IsUnspecified():
+		return netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return addr
+}
 
 // denied tells whether an MX record must not lead to addr.
 func (a *Agent) denied(addr netip.Addr) bool {
+	inner := embedded(addr)
 	for _, p := range a.o.Deny {
-		if p.Contains(addr) {
+		if p.Contains(addr.Unmap()) || p.Contains(inner) {
 			return true
 		}
 	}
-	if nat64.Contains(addr) {
-		b := addr.As16()
-		addr = netip.AddrFrom4([4]byte(b[12:]))
-	}
-	if addr.IsLoopback() {
+	if inner.IsLoopback() {
 		return !a.o.AllowLoopbackMX
 	}
-	return addr.IsUnspecified() || addr.IsMulticast() || addr.IsLinkLocalUnicast() || addr.Is4() && (addr.As4()[0] == 0 || addr.As4()[0] >= 240)
+	return nat64Local.Contains(inner) || inner.IsUnspecified() || inner.IsMulticast() || inner.IsLinkLocalUnicast() ||
+		inner.Is4() && (inner.As4()[0] == 0 || inner.As4()[0] >= 240)
 }

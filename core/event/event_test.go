@@ -47,10 +47,10 @@ func TestRejectionsHaveKeysInJSON(t *testing.T) {
 	l := NewLog(slog.NewJSONHandler(&b, nil))
 	from := mail.Path{}
 	to, _ := mail.ParseMailbox("c@d.example")
-	c := &mail.Client{Remote: netip.MustParseAddrPort("192.0.2.7:41234"), Helo: "h", ESMTP: true}
+	c := &mail.Client{Remote: netip.MustParseAddrPort("192.0.2.7:41234"), Helo: "h", ESMTP: true, Session: "0011223344556677"}
 	l.Rejected(c, "RCPT", mail.NewReply(550, "5.7.1", "No"), &from, &to, "policy", "LMTP")
 	want := `"msg":"reject","program":"smtpd","id":"NOQUEUE","stage":"RCPT","client":"unknown[192.0.2.7]","reply":"550 5.7.1 No",` +
-		`"from":"<>","to":"<c@d.example>","proto":"LMTP","helo":"h","plugin":"policy"}`
+		`"from":"<>","to":"<c@d.example>","proto":"LMTP","helo":"h","plugin":"policy","session":"0011223344556677"}`
 	if !strings.Contains(b.String(), want) {
 		t.Errorf("%s\nwant %s", b.String(), want)
 	}

@@ -176,7 +176,11 @@ func (l Log) Discarded(id mail.ID, c *mail.Client, from mail.Path, to *mail.Path
 	if c != nil {
 		attrs = append(attrs, slog.String("client", ClientName(c)))
 	}
-	l.emit(slog.LevelInfo, "smtpd", name, "discarded", append(attrs, slog.String("status", "discarded"), slog.String("plugin", by))...)
+	attrs = append(attrs, slog.String("status", "discarded"), slog.String("plugin", by))
+	if c != nil && id == 0 && c.Session != "" {
+		attrs = append(attrs, slog.String("session", c.Session))
+	}
+	l.emit(slog.LevelInfo, "smtpd", name, "discarded", attrs...)
 }
 
 // Delays are the parts of a delivery's delay: before the queue, in it,

@@ -23,4 +23,10 @@
 // the verdict, the session goes on, and the next stage gets a new instance.
 // From [Route] on the message is ours, and a failure can only defer: a broken
 // plugin never loses and never bounces mail. Every failure is reported.
+//
+// # Who watches
+//
+// A conversation can have an [Observer], which is told of every answer: who gave
+// it, how long it took, what it was and what it changed. Without one nothing is
+// measured.
 package hook

@@ -35,6 +35,7 @@ type Result struct {
 	Transmit  time.Duration // for the log: from there to the reply
 	Reached   bool          // a session was had; not kept with the queue entry
 	TLS       string        // version, cipher and how the server was verified; empty: clear text, or no connection; not kept with the queue entry
+	Earlier   string        // hosts that were tried before Relay, each on a line with why it was not the last; not kept with the queue entry
 	Relayed   bool          // success is to be notified, and the next hop, SMTP or LMTP, does not do DSN (RFC 3461 5.2.2)
 }
 

@@ -217,7 +217,7 @@ func (s *SMTP) accept() {
 		}
 		s.mu.Lock()
 		s.sessions++
-		p := &peer{s: s, conn: c, cmd: Command{Session: s.sessions}}
+		p := &peer{s: s, conn: c, cmd: Command{Session: s.sessions}, remote: c.RemoteAddr().String()}
 		s.open[c] = true
 		s.wire[p.cmd.Session] = new(bytes.Buffer)
 		s.mu.Unlock()
@@ -246,6 +246,8 @@ type peer struct {
 	msg  Received
 	mail bool
 	auth string
+
+	remote string
 }
 
 var errClosing = errors.New("closing")
@@ -378,7 +380,7 @@ func (p *peer) command(verb, arg string) error {
 
 func (p *peer) reset() {
 	p.mail = false
-	p.msg = Received{Session: p.cmd.Session, Helo: p.msg.Helo, TLS: p.cmd.TLS, Auth: p.auth, Remote: p.conn.RemoteAddr().String()}
+	p.msg = Received{Session: p.cmd.Session, Helo: p.msg.Helo, TLS: p.cmd.TLS, Auth: p.auth, Remote: p.remote}
 }
 
 // path splits "FROM:<a@b> PARAMS".
@@ -436,7 +438,14 @@ func (p *peer) authenticate(arg string) error {
 
 func (p *peer) startTLS() error {
 	if p.s.script.TLS == nil {
-		return p.say("STARTTLS", "", "502 5.5.1 No TLS here")
+		ok, err := p.ask("STARTTLS", "", "", "502 5.5.1 No TLS here")
+		if ok && err == nil { // it says 220, and then speaks something else
+			p.out.Flush()
+			p.in.Peek(1)
+			p.out.WriteString("HTTP/1.1 400 Bad Request\r\n\r\n")
+			err = errClosing
+		}
+		return err
 	}
 	said := p.reply("STARTTLS", "", "", "220 2.0.0 Go on")
 	if err := p.send("STARTTLS", said); err != nil || !strings.HasPrefix(said, "220") {

@@ -1,9 +1,11 @@
 package smtpd_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/wasmta/wasmta/core/hook"
@@ -215,5 +217,36 @@ func TestNoMechanismInClearText(t *testing.T) {
 	}
 	if len(seen) != 0 {
 		t.Errorf("plugins were asked %q", seen)
+	}
+}
+
+// Guesses that come all at once, before one of them is answered, are no more
+// than those that come one after the other.
+func TestGuessesAllAtOnce(t *testing.T) {
+	release := make(chan struct{})
+	var asked atomic.Int32
+	dial, _, _ := guessed(t, func(o *smtpd.Options) {
+		o.Source = hook.Static{{Name: "slow", Stages: hook.Stages(hook.Auth), Handler: hook.HandlerFunc(func(context.Context, *hook.Event) (hook.Verdict, error) {
+			asked.Add(1)
+			<-release
+			return hook.Verdict{Action: hook.Reject}, nil
+		})}}
+	})
+	var all []*client
+	for i := range 20 {
+		c := dial(fmt.Sprint("198.51.100.", i))
+		c.send(plain("tim", "Summer2026") + "\r\n")
+		all = append(all, c)
+	}
+	waitFor(t, func() bool { return asked.Load() == 4 })
+	close(release)
+	refused := 0
+	for _, c := range all {
+		if strings.HasPrefix(c.want("535|454"), "454") {
+			refused++
+		}
+	}
+	if asked.Load() != 4 || refused != 16 {
+		t.Errorf("%d were asked, %d refused", asked.Load(), refused)
 	}
 }

@@ -148,6 +148,7 @@ func (e *authentication) malformed(err error) {
 		reason = e.reason
 	}
 	if sasl.Refusal(e.mechanism, true) != nil && !e.refuse(true) {
+		e.failed(user, reason, "")
 		return
 	}
 	e.fail(user, reason, e.o.Plugin, invalidCredentials())

@@ -44,8 +44,7 @@ type Guard struct {
 	mu        sync.Mutex
 	addresses recent // of addresses that failed
 	users     recent
-	pairs     recent        // that succeeded
-	settled   chan struct{} // closed when an answer is there, and made anew
+	pairs     recent // that succeeded
 
 	iterations, salt int // of keys that were given last
 }
@@ -61,7 +60,7 @@ func NewGuard(o GuardOptions) *Guard {
 	orDefault(&o.PerAddress, 20)
 	orDefault(&o.PerUser, 20)
 	orDefault(&o.Window, 15*time.Minute)
-	g := &Guard{opts: o, settled: make(chan struct{}), iterations: mail.MinScramIterations, salt: 16}
+	g := &Guard{opts: o, iterations: mail.MinScramIterations, salt: 16}
 	_, _ = rand.Read(g.secret[:]) // it does not fail
 	return g
 }
@@ -94,9 +93,9 @@ const (
 	overUser    = "too many failures for this name"
 )
 
-// admit tells whether user may be tried from addr; empty: the name is not
-// known, addr invalid: it is not counted. If refusal is not empty it may not;
-// if settled is not nil it may be known when that is closed.
+// admit tells whether user may be tried from addr; user is empty where a token
+// says who it is, and addr counts only if counted. If refusal is not empty it may
+// not; if settled is not nil, either, that may change when it is closed.
 func (g *Guard) admit(addr netip.Addr, counted bool, user string, now time.Time) (a attempt, refusal string, settled <-chan struct{}) {
 	user = strings.ToLower(user)
 	where := addressKey(addr.Unmap()).String()
@@ -126,8 +125,10 @@ func (g *Guard) admit(addr netip.Addr, counted bool, user string, now time.Time)
 			return a, v.over, nil
 		}
 		if t.failed+t.asking >= v.limit {
-			settled = g.settled
-			refusal = v.over
+			if t.settled == nil {
+				t.settled = make(chan struct{})
+			}
+			refusal, settled = v.over, t.settled
 		}
 		holds = append(holds, t)
 	}
@@ -168,6 +169,10 @@ func (g *Guard) settle(a attempt, o outcome, now time.Time) {
 		}
 		t := entries.touch(k)
 		t.asking = max(t.asking-1, 0)
+		if t.settled != nil {
+			close(t.settled)
+			t.settled = nil
+		}
 		if o == wrong {
 			t.fail(now, g.opts.Window)
 		} else if t.failed+t.asking == 0 {
@@ -176,8 +181,6 @@ func (g *Guard) settle(a attempt, o outcome, now time.Time) {
 	}
 	count(a.counted && g.opts.PerAddress > 0, &g.addresses, a.address)
 	count(a.named && g.opts.PerUser > 0, &g.users, a.user)
-	close(g.settled)
-	g.settled = make(chan struct{})
 }
 
 // saw remembers what keys look like here.
@@ -200,6 +203,7 @@ type tries struct {
 	failed, asking int
 	since          time.Time // of the first failure that counts
 	succeeded      time.Time
+	settled        chan struct{} // closed when one that is asking is done; nil: nobody waits for it
 }
 
 func (t *tries) failures(now time.Time, window time.Duration) int {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"net"
+	"slices"
 
 	"github.com/pires/go-proxyproto"
 
@@ -164,7 +165,9 @@ func (s *session) startTLS() bool {
 	}
 	s.trace.TLS(s.client.TLS, nil)
 	s.facts.CertNames, s.certUser = certNames(&state)
-	s.bindings = bindings(&state, *served)
+	if slices.Contains(s.opts.AuthMechanisms, scramPlus) {
+		s.bindings = bindings(&state, *served)
+	}
 	s.greeted, s.offered, s.mechs = false, 0, nil
 	s.client.Helo, s.client.ESMTP = "", false
 	s.client.Auth, s.client.AuthMech, s.client.AuthUser = "", "", ""

@@ -17,6 +17,8 @@ import (
 //	# a comment
 //	@ role=lmtp size=1000 recipients=3 budget=50 barelf=normalize   options of the server
 //	@ auth guesses=3 relay                   AUTH is asked of the plugin [users]; relay: who is authenticated may relay
+//	@ binary        BINARYMIME is taken
+//	@ xclient       the client may say XCLIENT
 //	@ clear         not played over TLS
 //	C: text         the client sends text and CR LF
 //	C" "text\r"     the client sends a quoted Go string as it is
@@ -107,6 +109,10 @@ func readDialogue(t *testing.T, name string) dialogue {
 				o.AuthFailures = n
 			case "relay":
 				o.AuthRelay = true
+			case "xclient":
+				o.XClientNetworks = loopback
+			case "binary":
+				o.BinaryMIME = true
 			case "clear":
 			default:
 				t.Fatalf("%s: unknown option %q", name, key)

@@ -54,8 +54,9 @@
 //	8BITMIME, SMTPUTF8, DSN          always; kept with the message, and honoured when it is delivered
 //	SIZE n                           always: MaxSize; more is 552 5.3.4 at MAIL
 //	CHUNKING                         always
-//	BINARYMIME                       with CHUNKING and 8BITMIME. DATA is then 503; the body may have any octets,
-//	                                 the header section is lines. Who cannot be sent it gets it by no conversion: 5.6.3
+//	BINARYMIME                       with Options.BinaryMIME, CHUNKING and 8BITMIME. DATA is then 503; the body may have
+//	                                 any octets, the header section is lines. Nothing is converted: to a next hop that
+//	                                 does not take it, it fails with 5.6.3
 //	LIMITS RCPTMAX=n                 always: MaxRecipients (RFC 9422); further recipients are 452 4.5.3.
 //	                                 There is no limit to the messages of a session, so no MAILMAX
 //	DELIVERBY 60                     always (RFC 2852). BY with R must leave a minute, else 550 5.4.7; it becomes

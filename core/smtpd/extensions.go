@@ -19,8 +19,11 @@ const minDeliverBy = time.Minute
 func (s *session) extensions() []string {
 	list := []string{
 		"PIPELINING", "SIZE " + strconv.FormatInt(s.opts.MaxSize, 10), "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8",
-		"CHUNKING", "BINARYMIME", "DSN", "LIMITS RCPTMAX=" + strconv.Itoa(s.opts.MaxRecipients),
+		"CHUNKING", "DSN", "LIMITS RCPTMAX=" + strconv.Itoa(s.opts.MaxRecipients),
 		"DELIVERBY " + strconv.Itoa(int(minDeliverBy/time.Second)), "MT-PRIORITY MIXER",
+	}
+	if s.opts.BinaryMIME {
+		list = append(list, "BINARYMIME")
 	}
 	if s.mayHold() {
 		list = append(list, "FUTURERELEASE "+strconv.Itoa(int(s.opts.MaxHold/time.Second))+" "+

@@ -30,7 +30,7 @@ func keywords(reply string) string {
 // What is announced, and to whom. Pass: what is not announced is refused with
 // 555, and what is announced is taken.
 func TestWhatIsAnnounced(t *testing.T) {
-	const always = "8BITMIME BINARYMIME CHUNKING DELIVERBY DSN ENHANCEDSTATUSCODES LIMITS MT-PRIORITY PIPELINING SIZE SMTPUTF8"
+	const always = "8BITMIME CHUNKING DELIVERBY DSN ENHANCEDSTATUSCODES LIMITS MT-PRIORITY PIPELINING SIZE SMTPUTF8"
 	server, trust := testTLS(t)
 	asks := func(s ...hook.Stage) func(o *smtpd.Options) {
 		return func(o *smtpd.Options) {
@@ -48,6 +48,8 @@ func TestWhatIsAnnounced(t *testing.T) {
 			}, hook.Ehlo)
 		}
 	}
+	binary := func(o *smtpd.Options) { o.BinaryMIME = true }
+	both := func(a, b func(*smtpd.Options)) func(*smtpd.Options) { return func(o *smtpd.Options) { a(o); b(o) } }
 	for name, c := range map[string]struct {
 		edit      func(o *smtpd.Options)
 		tls, auth bool
@@ -68,8 +70,9 @@ func TestWhatIsAnnounced(t *testing.T) {
 		"other proxies": {edit: func(o *smtpd.Options) {
 			o.XClientNetworks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 		}},
-		"no CHUNKING":      {edit: remove("CHUNKING"), less: "CHUNKING BINARYMIME"},
-		"no 8BITMIME":      {edit: remove("8BITMIME"), less: "8BITMIME BINARYMIME"},
+		"binary bodies":    {edit: binary, more: "BINARYMIME"},
+		"no CHUNKING":      {edit: both(remove("CHUNKING"), binary), less: "CHUNKING"},
+		"no 8BITMIME":      {edit: both(remove("8BITMIME"), binary), less: "8BITMIME"},
 		"less from policy": {edit: remove("DSN", "MT-PRIORITY", "DELIVERBY", "SIZE"), less: "DSN MT-PRIORITY DELIVERBY SIZE"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -131,7 +134,7 @@ func TestWhatIsAnnounced(t *testing.T) {
 // The figures that are announced are those that are kept to.
 func TestAnnouncedLimits(t *testing.T) {
 	h := start(t, nil, func(o *smtpd.Options) {
-		o.RelayNetworks, o.MaxHold, o.MaxRecipients, o.MaxSize, o.ErrorBudget = loopback, 24*time.Hour, 150, 12345, 1000
+		o.RelayNetworks, o.MaxHold, o.MaxRecipients, o.MaxSize, o.ErrorBudget, o.BinaryMIME = loopback, 24*time.Hour, 150, 12345, 1000, true
 	})
 	k := h.dial()
 	k.want("220")
@@ -181,7 +184,7 @@ func TestParametersReachTheEnvelope(t *testing.T) {
 	var of []mail.RcptParams
 	h := start(t, nil, func(o *smtpd.Options) {
 		withUsers(o)
-		o.RelayNetworks, o.MaxHold = loopback, 24*time.Hour
+		o.RelayNetworks, o.MaxHold, o.BinaryMIME = loopback, 24*time.Hour, true
 		o.Source = plugin(func(e *hook.Event) hook.Verdict {
 			if e.Stage == hook.Mail {
 				asked = e.Tx.Envelope.MailParams

@@ -53,7 +53,11 @@ func FuzzSession(f *testing.F) {
 		l := newPipeListener()
 		h := start(t, l, func(o *smtpd.Options) {
 			withUsers(o)
-			o.MaxSize = 1000
+			o.AuthMechanisms = allMechanisms
+			o.MaxSize, o.BinaryMIME = 1000, true
+			if mode&4 != 0 {
+				o.XClientNetworks = loopback
+			}
 			if mode&1 != 0 {
 				o.Role = smtpd.LMTP
 			}

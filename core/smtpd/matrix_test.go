@@ -203,7 +203,7 @@ func (s *script) SetReadDeadline(time.Time) error  { return nil }
 func (s *script) SetWriteDeadline(time.Time) error { return nil }
 
 func patient(o *smtpd.Options) {
-	o.ErrorBudget, o.BareLF, o.MaxSessionsPerAddress = 1<<30, smtpd.BareLFReject, -1
+	o.ErrorBudget, o.BareLF, o.MaxSessionsPerAddress, o.BinaryMIME = 1<<30, smtpd.BareLFReject, -1, true
 }
 
 // Every cut of every variant by every verb.

@@ -117,6 +117,11 @@ type Options struct {
 	// that counts. Until then they are not held to MaxSessionsPerAddress.
 	XClientNetworks []netip.Prefix
 
+	// BinaryMIME offers BINARYMIME (RFC 3030). Nothing converts such a message for a
+	// next hop that does not take it, which then is a bounce to a sender who would
+	// have encoded it: it is for listeners whose mail goes to hosts that do.
+	BinaryMIME bool
+
 	// AuthWithoutTLS offers AUTH also in clear text, where whoever listens
 	// reads the password: for a listener that only this machine reaches.
 	AuthWithoutTLS bool

@@ -4,6 +4,10 @@
 // routed, each attempt with the remote reply, and the end. It also remembers the
 // sessions that never became a message.
 //
+// It is not part of core/event, which reports one line at a time to whoever
+// listens: a trace is kept by message, at next to no cost while the message
+// moves, and tells what plugins answered.
+//
 // # What it promises
 //
 // Mail is never delayed, and never refused, because of the trace. A [Record] is

@@ -24,11 +24,11 @@ import (
 //	accept       Size, Recipients, Took: until it was durable; Detail: why it is held
 //	abort        Detail: why the transaction ended without a message
 //	route        NextHops, By, To
-//	attempt      Attempt, NextHops, To, Status, Reply, RemoteMTA, Relay, TLS, Connect, Transmit, Took
+//	attempt      Attempt, NextHops, To, Status, Reply, RemoteMTA, Relay, TLS, Connect, Transmit, Took, Earlier
 //	outcome      To, Status, Reply, By: where it is not that of the attempt
 //	retry        Attempt, Due, Detail
 //	hold         Detail
-//	notify       Notice, Verb (failed, delayed, delivered, relayed), To
+//	notify       Notice, Verb (failed, delayed, delivered, relayed, expanded), To
 //	notice       Notice: this message is a notification about that one
 //	operator     Verb, Detail
 //	gone         nothing is left of the message
@@ -73,6 +73,7 @@ type Event struct {
 	NextHops  []string  `json:"next_hops,omitempty"`
 	RemoteMTA string    `json:"remote_mta,omitempty"`
 	Relay     string    `json:"relay,omitempty"`
+	Earlier   []string  `json:"earlier,omitempty"` // hosts that were tried before, and what came of it
 	Attempt   int64     `json:"attempt,omitempty"`
 	Due       time.Time `json:"due,omitzero"`
 	Notice    string    `json:"notice,omitempty"` // queue id
@@ -151,6 +152,7 @@ const (
 	keyNextHop
 	keyRemoteMTA
 	keyRelay
+	keyEarlier
 )
 
 const (
@@ -229,6 +231,8 @@ func (e *Event) list(k key) *[]string {
 		return &e.To
 	case keyNextHop:
 		return &e.NextHops
+	case keyEarlier:
+		return &e.Earlier
 	}
 	return nil
 }

@@ -17,9 +17,8 @@ type Report struct {
 	Notices []string // what may be missing
 }
 
-// ErrUnknown: there is nothing about an id. It was never here, is older than
-// what is kept, was not handed over yet, or was dropped.
-var ErrUnknown = errors.New("nothing is known of it")
+// ErrUnknown: there is nothing about an id.
+var ErrUnknown = errors.New("nothing is known of it: it never was here, it is older than what is kept ([trace] keep, max_size), or its session has not ended")
 
 // ErrID: an id is neither a queue id nor that of a session.
 var ErrID = errors.New("give a queue id, of 12 characters, or a session id, of 16 hexadecimal digits")

@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wasmta/wasmta/core/mail"
@@ -77,6 +78,12 @@ func (r *Record) Attempted(attempt int, hops []mail.NextHop, began time.Time, to
 		r.text(keyRemoteMTA, res.RemoteMTA)
 		r.text(keyRelay, res.Relay)
 		r.text(keyTLS, res.TLS)
+		n := 0
+		for line := range strings.SplitSeq(res.Earlier, "\n") {
+			if n++; n <= maxList {
+				r.text(keyEarlier, line)
+			}
+		}
 		r.took(keyConnect, res.Connect)
 		r.took(keyTransmit, res.Transmit)
 		r.took(keyTook, took)
@@ -113,8 +120,8 @@ func (r *Record) Held(reason string) {
 	}
 }
 
-// Notified: a notification was made. action is failed, delayed, delivered or
-// relayed. The notification remembers what it is about.
+// Notified: a notification was made. action is failed, delayed, delivered,
+// relayed or expanded. The notification remembers what it is about.
 func (r *Record) Notified(notice mail.ID, action string, to mail.Path) {
 	if r == nil {
 		return
@@ -139,6 +146,14 @@ func (r *Record) Gone() {
 	if r.now(evGone, true) {
 		r.end()
 	}
+}
+
+// Notified is [Record.Notified] for a message of which nothing else is recorded
+// at the time.
+func (s *Store) Notified(id, notice mail.ID, action string, to mail.Path) {
+	r := s.Item(id, 0)
+	r.Notified(notice, action, to)
+	r.Flush()
 }
 
 // Operator records what an operator did to a message, or to one item.

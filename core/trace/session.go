@@ -108,6 +108,7 @@ func mailParams(p *mail.MailParams) string {
 	add(p.EnvID != "", "ENVID="+p.EnvID)
 	add(!p.HoldUntil.IsZero(), "HOLDUNTIL="+p.HoldUntil.UTC().Format(time.RFC3339))
 	add(p.Priority != 0, "MT-PRIORITY="+strconv.Itoa(int(p.Priority)))
+	add(!p.By.Time.IsZero(), "BY="+p.By.Time.UTC().Format(time.RFC3339))
 	if text != "" {
 		text = text[1:]
 	}

@@ -95,6 +95,14 @@ declare module "mta" {
     readonly authUser: string;
     /** Hook onAuth; needs the grant auth_password, and throws without. */
     readonly authPassword: string;
+    /**
+     * The keys of authUser, where authMechanism begins with SCRAM-SHA-256: with the verdict ACCEPT the client is let in if it
+     * has their password. The text is that of RFC 5803 and PostgreSQL, or Dovecot's. Hook onAuth; needs the grant
+     * auth_password, and throws without.
+     */
+    setScram(keys: string): void;
+    /** Names in the client's certificate if it was verified, such as "email:ann@example.org". */
+    readonly certificateNames: string[];
     /** The authenticated identity; set at onAuth, with the verdict ACCEPT. */
     authId: string;
 

@@ -84,10 +84,12 @@ function Body:text(most) end
 ---@field tls_cipher? string
 ---@field tls_server_name? string
 ---@field client_certificate? string SHA-256 in hex
+---@field certificate_names string[] of a certificate that was verified, such as "email:ann@example.org"
 ---@field auth_mechanism? string
 ---@field auth_user? string
 ---@field auth_password? string
 ---@field auth_id? string may be assigned at auth
+---@field auth_scram string keys of auth_user, at auth by SCRAM-SHA-256; can be assigned only
 ---@field verb? string
 ---@field argument? string
 ---@field reason? string

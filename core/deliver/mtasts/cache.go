@@ -30,6 +30,8 @@ const (
 	// checkTime is how long the DNS is not asked again about a domain of which a policy is kept, and how long a domain
 	// without one counts as such.
 	checkTime = 5 * time.Minute
+	// newerTime is how long who asks waits for that while there is a policy in force.
+	newerTime = 5 * time.Second
 	// renewTime is after what time a policy is fetched again though it has not changed.
 	renewTime = 24 * time.Hour
 	// renewEvery is how often policies are looked through for those, and renewMost how many are fetched then.
@@ -136,7 +138,8 @@ func (c *Cache) Policy(ctx context.Context, domain string) (p Policy, ok bool) {
 	now := time.Now()
 	c.mu.Lock()
 	e := c.domains[domain]
-	fresh := e != nil && now.Sub(e.checked) < checkTime && (e.policy.ID == "" || !e.policy.Expired(now))
+	inForce := e != nil && e.policy.ID != "" && !e.policy.Expired(now)
+	fresh := e != nil && now.Sub(e.checked) < checkTime && (e.policy.ID == "" || inForce)
 	c.mu.Unlock()
 	if !fresh {
 		done := c.flight.DoChan(domain, func() (any, error) {
@@ -146,10 +149,17 @@ func (c *Cache) Policy(ctx context.Context, domain string) (p Policy, ok bool) {
 			c.refresh(ctx, domain)
 			return nil, nil
 		})
+		patience := FetchTime
+		if inForce { // mail does not wait long for whether there is a newer one
+			patience = newerTime
+		}
+		timer := time.NewTimer(patience)
 		select {
 		case <-done:
+		case <-timer.C:
 		case <-ctx.Done():
 		}
+		timer.Stop()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

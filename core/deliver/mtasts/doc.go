@@ -4,7 +4,7 @@
 // What it promises:
 //
 //   - [Cache.Policy] never waits for more than one look-up and one fetch, bounded by [FetchTime], and equal questions at
-//     the same time are one.
+//     the same time are one. Where a policy is in force it waits five seconds for a newer one, and then gives what it has.
 //   - A policy that was fetched is in force for its max_age, whatever the DNS or the policy host say or do not say
 //     meanwhile; only a policy fetched later replaces it. It outlives a restart.
 //   - A policy is fetched again long before it expires, though its id is the same: a day after it was, or when half of its

@@ -333,3 +333,113 @@ func TestFetch(t *testing.T) {
 		t.Errorf("a forbidden address: %v", err)
 	}
 }
+
+// Policies are fetched again long before they expire, though their id stays (RFC 8461 10.2): whoever keeps the policy host
+// or the DNS away for a while never gets a moment without a policy.
+func TestAPolicyIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		const week = 7 * 86400
+		w.set("v=STSv1; id=1", policy("enforce", week, "mx.example.org"), nil, nil)
+		c := w.cache(t, "")
+		ask := func(what string, want bool, fetches int32) {
+			t.Helper()
+			if p, ok := c.Policy(t.Context(), "example.org"); ok != want || ok && p.Mode != mtasts.Enforce {
+				t.Errorf("%s: %+v, %v", what, p, ok)
+			}
+			if n := w.fetches.Swap(0); n != fetches {
+				t.Errorf("%s: %d fetches, want %d", what, n, fetches)
+			}
+		}
+		ask("the first mail", true, 1)
+		time.Sleep(23 * time.Hour)
+		ask("within a day", true, 0)
+		time.Sleep(2 * time.Hour)
+		ask("after a day", true, 1)
+		time.Sleep(25 * time.Hour)
+		w.set("", "", errors.New("SERVFAIL"), nil)
+		w.mu.Lock()
+		w.body = policy("enforce", week, "mx.example.org")
+		w.mu.Unlock()
+		ask("the DNS is broken, the policy host is not", true, 1)
+		w.set("v=STSv1; id=1", "", nil, errors.New("unreachable"))
+		time.Sleep(6 * 24 * time.Hour)
+		ask("the policy host is away for six days", true, 1)
+		if f := c.Fault("Example.org"); f != mtasts.FaultFetch {
+			t.Errorf("fault %q", f)
+		}
+		time.Sleep(time.Minute)
+		ask("and is not asked at once again", true, 0)
+		time.Sleep(2 * 24 * time.Hour)
+		ask("and for longer than max_age", false, 1)
+		w.set("v=STSv1; id=1", policy("enforce", week, "mx.example.org"), nil, nil)
+		time.Sleep(6 * time.Minute)
+		ask("it is back", true, 1)
+		if f := c.Fault("example.org"); f != "" {
+			t.Errorf("fault %q", f)
+		}
+	})
+}
+
+// A policy host that hangs does not hold mail up for which there is a policy.
+func TestMailDoesNotWaitForANewerPolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		w.set("v=STSv1; id=1", policy("enforce", 7*86400, "mx.example.org"), nil, nil)
+		c := w.cache(t, "")
+		c.Policy(t.Context(), "example.org")
+		time.Sleep(30 * time.Hour)
+		w.slow = time.Minute
+		start := time.Now()
+		if p, ok := c.Policy(t.Context(), "example.org"); !ok || p.Mode != mtasts.Enforce || time.Since(start) > 6*time.Second {
+			t.Errorf("%+v, %v after %v", p, ok, time.Since(start))
+		}
+		time.Sleep(2 * time.Minute) // the fetch goes on
+		start = time.Now()
+		if _, ok := c.Policy(t.Context(), "example.org"); !ok || time.Since(start) > 0 || w.fetches.Load() != 2 {
+			t.Errorf("%v after %v, %d fetches", ok, time.Since(start), w.fetches.Load())
+		}
+	})
+}
+
+// Also of domains that get no mail.
+func TestRunRenewsWhatNobodyAsksFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		w.set("v=STSv1; id=1", policy("enforce", 86400, "mx.example.org"), nil, nil)
+		c := w.cache(t, t.TempDir())
+		ctx, cancel := context.WithCancel(t.Context())
+		var run sync.WaitGroup
+		run.Go(func() { c.Run(ctx) })
+		c.Policy(t.Context(), "example.org")
+		time.Sleep(10 * 24 * time.Hour)
+		w.set("", "", errors.New("SERVFAIL"), errors.New("unreachable"))
+		time.Sleep(11 * time.Hour) // less than half of its time
+		if p, ok := c.Policy(t.Context(), "example.org"); !ok || p.Mode != mtasts.Enforce {
+			t.Errorf("after ten days without mail: %+v, %v", p, ok)
+		}
+		cancel()
+		run.Wait()
+		if n := w.fetches.Load(); n < 15 || n > 30 {
+			t.Errorf("%d fetches in ten days, of a policy for a day", n)
+		}
+	})
+}
+
+func TestFaultsOfPolicies(t *testing.T) {
+	for want, err := range map[string]error{
+		mtasts.FaultFetch:       errors.New("connection refused"),
+		mtasts.FaultCertificate: fmt.Errorf("Get: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}),
+		mtasts.FaultPolicy:      nil,
+	} {
+		w := &world{}
+		w.set("v=STSv1; id=1", "<html>", nil, err)
+		c := w.cache(t, "")
+		if _, ok := c.Policy(t.Context(), "example.org"); ok || c.Fault("example.org") != want {
+			t.Errorf("%q, want %q", c.Fault("example.org"), want)
+		}
+	}
+	if w := (&world{}); w.cache(t, "").Fault("example.org") != "" {
+		t.Error("a domain that was never asked for has a fault")
+	}
+}

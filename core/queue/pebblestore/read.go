@@ -14,7 +14,7 @@ import (
 
 // listPage is how many items List reads at a time; it holds nothing of Pebble
 // while its caller looks at them.
-const listPage = 128
+const listPage = 256
 
 // Due implements queue.Store. from is exclusive: mark is the last item
 // returned, and the next call goes on behind it; without items mark is from.
@@ -101,6 +101,31 @@ type lister struct {
 	id      mail.ID
 	message queue.Message
 	err     error
+	// Over the messages, while a page is read whose items are in the order of
+	// ids: going on from one to the next is cheaper than looking each up.
+	messages *pebble.Iterator
+}
+
+// read reads the message of an item.
+func (l *lister) read(id mail.ID) (queue.Message, error) {
+	if l.messages != nil && l.messages.SeekGE(messageKey(id)) {
+		if at, ok := keyID(l.messages.Key()); ok && at == id {
+			v, err := l.messages.ValueAndErr()
+			if err != nil {
+				return queue.Message{}, readError(err)
+			}
+			r, err := decodeMessage(messageKey(id), v)
+			if err != nil {
+				return queue.Message{}, corrupt("envelope and header", id, err)
+			}
+			return r.Message, nil
+		}
+	}
+	r, err := l.s.message(id)
+	if err != nil {
+		return queue.Message{}, err
+	}
+	return r.Message, nil
 }
 
 // page looks at the next keys and returns the items among them that match.
@@ -134,6 +159,11 @@ func (l *lister) page() (page []listed, err error) {
 	if err != nil {
 		return nil, readError(err)
 	}
+	if l.filter.NeedsMessage() && !byDomain {
+		if l.messages, err = l.s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{tableMessage}, UpperBound: []byte{tableMessage + 1}}); err != nil {
+			return nil, errors.Join(readError(err), it.Close())
+		}
+	}
 	looked := 0
 	ok := it.First()
 	for ; ok && looked < listPage; ok = it.Next() {
@@ -162,6 +192,10 @@ func (l *lister) page() (page []listed, err error) {
 		page = append(page, x)
 	}
 	l.end = !ok
+	if l.messages != nil {
+		_ = l.messages.Close() // what it could not read was looked up
+		l.messages = nil
+	}
 	if err := errors.Join(it.Error(), it.Close()); err != nil {
 		return nil, readError(err)
 	}
@@ -178,11 +212,8 @@ func (l *lister) match(x *listed) bool {
 		return true
 	}
 	if l.id != x.item.ID {
-		var r *record
-		l.id, l.message = x.item.ID, queue.Message{}
-		if r, l.err = l.s.message(x.item.ID); l.err == nil {
-			l.message = r.Message
-		}
+		l.id = x.item.ID
+		l.message, l.err = l.read(l.id)
 	}
 	if errors.Is(l.err, queue.ErrGone) {
 		return false

@@ -247,6 +247,13 @@ export namespace session {
   export function authUser(): string { return text(Field.AUTH_USER); }
   /** Says who the client is, with the verdict ACCEPT. Hook auth. */
   export function setAuthID(id: string): i32 { return set(Field.AUTH_ID, id); }
+  /**
+   * The keys of authUser, by SCRAM-SHA-256 and SCRAM-SHA-256-PLUS: with the verdict ACCEPT the client is let in if it has
+   * their password. The text is that of RFC 5803 and PostgreSQL, or Dovecot's. Hook auth; needs the grant auth_password.
+   */
+  export function setScram(keys: string): i32 { return set(Field.AUTH_SCRAM, keys); }
+  /** The names in the client's certificate if it was verified, one a line: email:ann@example.org. */
+  export function certificateNames(): string { return text(Field.CLIENT_CERT_NAMES); }
 
   /** The verb, in upper case. Hook command. */
   export function verb(): string { return text(Field.VERB); }

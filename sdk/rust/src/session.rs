@@ -134,6 +134,13 @@ facts! {
     text auth_id = AUTH_ID;
     /// Says who the client is, with the verdict ACCEPT. Hook auth.
     set_text set_auth_id = AUTH_ID;
+    /// The names in the client's certificate if it was verified, one a line:
+    /// `email:ann@example.org`.
+    text certificate_names = CLIENT_CERT_NAMES;
+    /// The keys of `auth_user`, where `auth_mechanism` begins with SCRAM-SHA-256: with
+    /// the verdict ACCEPT the client is let in if it has their password. The text is that of
+    /// RFC 5803 and PostgreSQL, or Dovecot's. Hook auth; needs the grant auth_password.
+    set_text set_scram = AUTH_SCRAM;
     /// The verb in upper case. Hooks ehlo, auth, command.
     text verb = VERB;
     /// What follows the verb. Hooks ehlo, auth, command.

@@ -433,6 +433,16 @@ pub fn authUser() []const u8 {
 pub fn setAuthID(id: []const u8) Error!void {
     return set(Field.AUTH_ID, id);
 }
+/// The keys of authUser, by SCRAM-SHA-256 and SCRAM-SHA-256-PLUS: with the verdict ACCEPT
+/// the client is let in if it has their password. The text is that of RFC 5803 and PostgreSQL,
+/// or Dovecot's. Hook auth; needs the grant auth_password.
+pub fn setScram(keys: []const u8) Error!void {
+    return set(Field.AUTH_SCRAM, keys);
+}
+/// The names in the client's certificate if it was verified, one a line: email:ann@example.org.
+pub fn certificateNames() []const u8 {
+    return octets(Field.CLIENT_CERT_NAMES);
+}
 /// The verb, in upper case. Hook command.
 pub fn verb() []const u8 {
     return octets(Field.VERB);

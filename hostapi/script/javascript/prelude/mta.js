@@ -208,6 +208,8 @@ class Session {
   }
   get authId() { return get(0x0304); }
   set authId(v) { set(0x0304, v, "set the identity"); }
+  setScram(keys) { set(0x0305, keys, "set the keys"); }
+  get certificateNames() { return get(0x0209).split("\n").filter((line) => line !== ""); }
   get transactionId() { return get(0x0401); }
   get mailFrom() { return get(0x0402); }
   set mailFrom(v) { set(0x0402, v, "set the reverse-path"); }

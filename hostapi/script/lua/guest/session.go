@@ -100,11 +100,13 @@ func properties(s *mta.Session) map[string]property {
 		"tls_cipher":         {get: texts(s.TLSCipher)},
 		"tls_server_name":    {get: texts(s.TLSServerName)},
 		"client_certificate": {get: texts(s.ClientCertificate)},
+		"certificate_names":  {get: lines(func() string { return strings.Join(s.CertificateNames(), "\n") })},
 
 		"auth_mechanism": {get: texts(s.AuthMechanism)},
 		"auth_user":      {get: texts(s.AuthUser)},
 		"auth_password":  {get: texts(secret)},
 		"auth_id":        {get: texts(s.AuthID), set: setText(s.SetAuthID)},
+		"auth_scram":     {set: setText(s.SetScram)},
 
 		"verb":     {get: texts(verb)},
 		"argument": {get: texts(argument)},

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/wasmta/wasmta/sdk/go/mta"
 	"github.com/wasmta/wasmta/sdk/go/onauth"
 	"github.com/wasmta/wasmta/sdk/go/onroute"
@@ -14,9 +16,30 @@ func init() {
 		if user == "trap" {
 			panic("on purpose")
 		}
+		switch s.AuthMechanism() {
+		case "OAUTHBEARER", "XOAUTH2":
+			token, err := s.AuthPassword()
+			mta.Must(err)
+			mta.Log(mta.Info, "checking token "+token)
+			if token != "t0ken-of-tim" {
+				return mta.Reject
+			}
+			mta.Must(s.SetAuthID("tim"))
+			return mta.Accept
+		case "EXTERNAL":
+			if !slices.Contains(s.CertificateNames(), "email:tim@src.test") {
+				return mta.Reject
+			}
+			mta.Must(s.SetAuthID("tim"))
+			return mta.Accept
+		}
 		hash, ok := s.Lookup("users", user)
 		if !ok {
 			return mta.Continue
+		}
+		if s.WantsScram() {
+			mta.Must(s.SetScram(hash))
+			return mta.Accept
 		}
 		password, err := s.AuthPassword()
 		if err != nil {
