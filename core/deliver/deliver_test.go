@@ -985,8 +985,7 @@ func TestTLS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
 			s := mailtest.ServeSMTP(t, c.script)
-			a := newAgent(t, deliver.Options{Resolver: dns, TLS: &tls.Config{RootCAs: roots}, Log: slog.New(slog.NewTextHandler(&log, nil)),
-				Timeouts: deliver.Timeouts{TLS: 200 * time.Millisecond}})
+			a := newAgent(t, deliver.Options{Resolver: dns, TLS: &tls.Config{RootCAs: roots}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 			hop := mail.NextHop{Transport: mail.TransportSMTP, Host: c.host, Port: s.Port, TLS: c.policy}
 			for range 2 { // the second time over the kept connection
 				want(t, a.Deliver(t.Context(), []mail.NextHop{hop}, message(body, "b@y.test")), c.want)

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -403,6 +406,43 @@ func TestLocked(t *testing.T) {
 	_, err = Open(Options{Dir: dir, Logger: discard()})
 	if err == nil || !strings.Contains(err.Error(), "another wasmta serves") || !strings.Contains(err.Error(), "stop it first") {
 		t.Fatalf("second open: %v", err)
+	}
+}
+
+var lockedDir = flag.String("locked-dir", "", "for TestLockedByAnotherProcess: what the other process opens")
+
+// TestLockedByAnotherProcess: two servers never work on one queue.
+func TestLockedByAnotherProcess(t *testing.T) {
+	if *lockedDir != "" { // this is the other process
+		s, err := Open(Options{Dir: *lockedDir, Logger: discard()})
+		if err == nil {
+			s.Close()
+			t.Fatal("opened")
+		}
+		t.Fatalf("refused: %v", err)
+	}
+	dir := t.TempDir()
+	s, err := Open(Options{Dir: dir, Logger: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := last(commit(s, []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(self, "-test.run=^TestLockedByAnotherProcess$", "-locked-dir="+dir).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "another wasmta serves") {
+		t.Fatalf("the other process: %v\n%s", err, out)
+	}
+	if got := s.Counts(); got.Messages != 1 {
+		t.Errorf("%d messages afterwards", got.Messages)
+	}
+	if err := last(commit(s, []byte("y"))); err != nil {
+		t.Errorf("the first process: %v", err)
 	}
 }
 
