@@ -106,7 +106,7 @@ func TestBouncesAreReadByOthers(t *testing.T) {
 	}
 	var rows []scene.Row
 	for _, r := range scene.Rows() {
-		if r.Want.Status == scene.Bounced {
+		if r.Want.Status == scene.Bounced && r.User == "" { // Python knows no message/global-delivery-status
 			rows = append(rows, r)
 		}
 	}

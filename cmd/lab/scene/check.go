@@ -1,6 +1,7 @@
 package scene
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -58,9 +59,11 @@ func (s *Scene) Check(ctx context.Context, t Target) ([]Result, error) {
 
 func (s *Scene) round(ctx context.Context, t Target, rows []Row, outage bool) ([]Result, error) {
 	before := make(map[string]int)
-	user := "first"
-	if outage {
-		user = "second"
+	user := func(r Row) string {
+		if outage {
+			return "second"
+		}
+		return cmp.Or(r.User, "first")
 	}
 	c, err := dial(ctx, t.Addr)
 	if err != nil {
@@ -69,13 +72,13 @@ func (s *Scene) round(ctx context.Context, t Target, rows []Row, outage bool) ([
 	defer c.Close()
 	for _, r := range rows {
 		before[r.Name] = s.count(r)
-		if err := send(c, r, user); err != nil {
+		if err := send(c, r, user(r)); err != nil {
 			return nil, fmt.Errorf("the server under test refused a message to %s: %w", r.Domain(), err)
 		}
 	}
 	var results []Result
 	for _, r := range rows {
-		o := await(ctx, t, user+"@"+r.Domain())
+		o := await(ctx, t, user(r)+"@"+r.Domain())
 		want := r.Want
 		if outage {
 			want = *r.Outage
@@ -110,7 +113,11 @@ func say(c *textproto.Conn, code int, format string, args ...any) error {
 
 func send(c *textproto.Conn, r Row, user string) error {
 	from := r.Name + "@home." + Zone
-	if err := say(c, 250, "MAIL FROM:<%s>", from); err != nil {
+	params := ""
+	if strings.ContainsFunc(user, func(c rune) bool { return c >= 0x80 }) {
+		params = " SMTPUTF8"
+	}
+	if err := say(c, 250, "MAIL FROM:<%s>%s", from, params); err != nil {
 		return err
 	}
 	if err := say(c, 250, "RCPT TO:<%s@%s>", user, r.Domain()); err != nil {
@@ -119,7 +126,7 @@ func send(c *textproto.Conn, r Row, user string) error {
 	if err := say(c, 354, "DATA"); err != nil {
 		return err
 	}
-	return say(c, 250, "From: %s\r\nTo: %s@%s\r\nSubject: %s\r\nMessage-ID: <%s.%s>\r\n\r\n%s\r\n.", from, user, r.Domain(), r.What, user, from, strings.Repeat(r.What+"\r\n", 3))
+	return say(c, 250, "From: %s\r\nTo: %s@%s\r\nSubject: %s\r\nMessage-ID: <%d.%s>\r\n\r\n%s\r\n.", from, user, r.Domain(), r.What, time.Now().UnixNano(), from, strings.Repeat(r.What+"\r\n", 3))
 }
 
 // outcome is a line of the log about a recipient.
@@ -202,7 +209,7 @@ func bounce(ctx context.Context, home string, r Row) string {
 	for {
 		files, _ := filepath.Glob(filepath.Join(home, r.Name, "new", "*"))
 		for _, f := range files {
-			if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), "message/delivery-status") {
+			if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), "-status\r\n") {
 				return f
 			}
 		}

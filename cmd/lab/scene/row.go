@@ -23,6 +23,7 @@ type Row struct {
 	Unsigned bool     // the zone has no DNSSEC
 	Bogus    []string // names below the domain ("" is the domain itself) with a type ("MX"), whose signatures are broken
 	STS      *STS
+	User     string // the local part, if another than of the other rows; with more than ASCII it asks for SMTPUTF8
 	Want     Want
 	// Outage: when the message was delivered, the policy host goes away, its record too, and the exchangers refuse STARTTLS.
 	// Then another message comes.
@@ -168,6 +169,9 @@ func Rows() []Row {
 		{Name: "data554", What: "554 after the content", RFC: "5321 4.2.1", MX: one(MX{Script: replies(".", "554 5.6.0 Spam")}), Want: Want{Status: Bounced, Reply: "554 5.6.0"}},
 		{Name: "hangup", What: "the connection breaks within the content", RFC: "5321 4.5.4.1", MX: one(MX{Script: mailtest.Script{Hangup: 50}}), Want: held("4.4.2")},
 		{Name: "bare", What: "an SMTP server of 1982", RFC: "5321 2.2.1", MX: one(MX{Cert: NoTLS, Script: replies("EHLO", "500 What?")}), Want: sent(Clear)},
+		{Name: "utf8", What: "a local part that needs SMTPUTF8, and an MX that has it", RFC: "6531 3.1", User: "grüße", MX: one(MX{}), Want: sent(TLS)},
+		{Name: "utf8-not", What: "the same, and the MX does not have it", RFC: "6531 3.2", User: "grüße", MX: one(MX{Script: mailtest.Script{Extensions: []string{"PIPELINING", "8BITMIME"}}}),
+			Want: Want{Status: Bounced, Reply: "5.6.7", TLS: TLS}},
 
 		// TLS that nobody asked for.
 		{Name: "notls", What: "no STARTTLS", RFC: "3207 4", MX: one(MX{Cert: NoTLS}), Want: sent(Clear)},
