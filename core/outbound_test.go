@@ -114,6 +114,10 @@ credential = "relay"
 		t.Errorf("%+v\n%s", got, got.Content)
 	}
 
+	if !strings.HasPrefix(got.Remote, "127.0.0.7:") || got.Helo != "out.here.test" {
+		t.Errorf("came from %s as %s", got.Remote, got.Helo)
+	}
+
 	// The secret is changed, and used by the next session.
 	for _, bad := range []string{"", "\n", strings.Repeat("x", maxSecret+2)} {
 		if err := os.WriteFile(secret, []byte(bad), 0o600); err != nil {
