@@ -57,8 +57,6 @@ helo = "out.here.test"
 [[pool]]
 name = "ours"
 sources = [{ name = "out" }]
-[delivery]
-pool = "ours"
 [credentials]
 relay = { user = "us", secret = "smarthost", mechanisms = ["PLAIN"] }
 [secrets]
@@ -70,6 +68,7 @@ from = "tls@here.test"
 domains = ["*"]
 to = "smtp:%s"
 credential = "relay"
+pool = "ours"
 `, filepath.Join(socket, "s"), smarthost.Addr)
 	c, err := config.Parse([]byte(text), "test.toml", dir)
 	if err != nil {
