@@ -10,7 +10,8 @@
 //
 //  1. Accept (smtpd, smtpd/gate). A connection comes in at a listener. The gate
 //     owns the wire: lines, TLS, timeouts, the body. The session pins the chain
-//     of plugins in force and keeps it to its end.
+//     of plugins in force and keeps it to its end. What programs of this machine
+//     left in the maildrop (maildrop) comes in the same way.
 //
 //  2. Ask (hook). At connect, HELO, each verb, the end of the header section and
 //     the end of the content the chain is asked. Behind it stands a Go function,
@@ -19,7 +20,8 @@
 //  3. Queue (queue, queue/pebblestore). The body goes into a draft as it
 //     arrives. Commit writes envelope, header block, items and indexes in one
 //     synced batch. At that instant, not before, the message is ours, and the
-//     client gets its 250 with the queue id.
+//     client gets its 250 with the queue id. An operator's rules (hold) can make
+//     it wait from then on.
 //
 //  4. Manage (qmgr). The refs of the new items are handed over in memory. The
 //     one loop decides what is due and how much goes to one next hop at a time.

@@ -57,8 +57,6 @@ helo = "out.here.test"
 [[pool]]
 name = "ours"
 sources = [{ name = "out" }]
-[delivery]
-pool = "ours"
 [credentials]
 relay = { user = "us", secret = "smarthost", mechanisms = ["PLAIN"] }
 [secrets]
@@ -70,6 +68,7 @@ from = "tls@here.test"
 domains = ["*"]
 to = "smtp:%s"
 credential = "relay"
+pool = "ours"
 `, filepath.Join(socket, "s"), smarthost.Addr)
 	c, err := config.Parse([]byte(text), "test.toml", dir)
 	if err != nil {
@@ -112,6 +111,10 @@ credential = "relay"
 	got := smarthost.Messages()[0]
 	if got.From != "<>" || !slices.Equal(got.To, []string{"<tls@there.test>"}) || got.Auth != "PLAIN" || !strings.HasSuffix(string(got.Content), "Subject: report 1\r\n\r\ntext\r\n") {
 		t.Errorf("%+v\n%s", got, got.Content)
+	}
+
+	if !strings.HasPrefix(got.Remote, "127.0.0.7:") || got.Helo != "out.here.test" {
+		t.Errorf("came from %s as %s", got.Remote, got.Helo)
 	}
 
 	// The secret is changed, and used by the next session.

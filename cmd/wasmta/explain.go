@@ -251,6 +251,9 @@ func talked(e *trace.Event) string {
 	if e.Connect == 0 && e.Transmit == 0 {
 		return ""
 	}
+	if len(e.NextHops) == 1 && (strings.HasPrefix(e.NextHops[0], "maildir:") || e.NextHops[0] == "discard") {
+		return ", done in " + short(e.Transmit) // no host is asked
+	}
 	connected := "on a connection that was open"
 	if e.Connect > 0 {
 		connected = "connected in " + short(e.Connect)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/wasmta/wasmta/core/admin"
@@ -87,7 +88,10 @@ func (e *env) mailqDrop(cfg *config.Config, head func()) error {
 		return exit{code: exUnavailable}
 	}
 	list, err := maildrop.List(cfg.Sendmail.Maildrop)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return exitf(exNoPerm, "%w; only root and the server's user may list the maildrop", err)
+	case err != nil:
 		return exit{exUnavailable, err}
 	}
 	if len(list) == 0 {

@@ -258,8 +258,10 @@ type Entry struct {
 // Without a server, too.
 func List(dir string) (list []Entry, err error) {
 	for _, sub := range []string{".", activeDir} {
-		entries, e := os.ReadDir(filepath.Join(dir, sub))
-		err = errors.Join(err, e)
+		entries, err := os.ReadDir(filepath.Join(dir, sub))
+		if err != nil {
+			return list, err
+		}
 		for _, e := range entries {
 			info, err := e.Info()
 			if err != nil || sub == "." && !isName(e.Name()) {
@@ -269,5 +271,5 @@ func List(dir string) (list []Entry, err error) {
 			list = append(list, Entry{e.Name(), uid, info.Size(), info.ModTime()})
 		}
 	}
-	return list, err
+	return list, nil
 }

@@ -35,7 +35,8 @@
 //	queued     m, e, d, n keys exist. Due finds it when its time has come.
 //	in flight  the same keys: being attempted is not persisted. A crash makes
 //	           it due again at its old time.
-//	held       m, e, n keys, no d key. Waits for an operator or a plugin.
+//	held       m, e, n keys, no d key. Waits for an operator or a plugin. Commit
+//	           can make all items of a message held, or some.
 //	gone       no keys. The last item takes the message with it.
 //
 // Each transition is one atomic batch; Commit, Settle, Update and Remove are

@@ -25,8 +25,8 @@
 // Secrets are not in it: passwords never, and of the content only sizes and the
 // names of header fields. Reverse- and forward-paths are, so are the names of
 // who authenticated, replies word for word, and what plugins log. Texts are
-// stored as they came: who prints them escapes them. Directory and files are the server's alone (0700,
-// 0600).
+// stored as they came: who prints them escapes them. Directory and files are the
+// server's alone (0700, 0600).
 //
 // # On the disk
 //
