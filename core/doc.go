@@ -40,7 +40,9 @@
 //
 // event reports all of this and decides nothing; trace keeps it for wasmta
 // explain. config is the file, admin the operator's hand, mail the nouns that
-// all of them speak in.
+// all of them speak in. certificate has what clients are shown, from files and
+// from an ACME authority; systemd may have opened our sockets and hears how we
+// are.
 //
 // An operator's question leads to one package. Refused? smtpd and hook.
 // Accepted but not moving? queue and qmgr. Wrong way? route. The other side
