@@ -1,6 +1,6 @@
 // Package qmgr is the queue manager: the one loop that finds what is due,
 // routes it, has it delivered within limits, records the outcome and owes the
-// notifications. It keeps nothing of its own on the disk: what a crash leaves
+// notifications. It keeps nothing of messages on the disk: what a crash leaves
 // is what package queue says.
 //
 // # How an item is found
@@ -13,30 +13,98 @@
 // its beginning as soon as there is room. The loop sleeps until something is
 // due; it never polls the store.
 //
-// # Fairness
+// # Limits of next hops
 //
-// Attempts are limited in total and for each next hop. An item whose next hop
-// is busy waits in a queue of that next hop and holds neither a slot nor a
-// plugin meanwhile: routing is asked again when its turn comes, so that route,
-// attempt and result of one attempt are answered by one generation. Higher
-// Priority goes first there. When memory gets short, a queue that grows too long
-// is cut by moving the due time of the item to when its turn is to be expected.
-// While more than half of all attempts are taken, a next hop that has not
-// answered yet gets five at most, so that a few dozen that let us wait do not
-// take them all.
+// A next hop is known by transport, host and port: TLS policy, HELO name, source,
+// pool and credential do not make another one of it. The first of Options.Shapes
+// that is for it says how many attempts there are at once, and the rate: in no
+// stretch of that length is more handed over than its count. Limits are those of
+// the first next hop of an attempt. Another one that a plugin gives is tried
+// within the same attempt, without a slot of its own, if the first cannot be
+// reached; once the first is suspended, the next one takes its place, with all
+// limits.
+//
+// Unless its shape is fixed, a next hop begins with 5 slots, never more than its
+// limit. Each success adds one, or from where it was last too many a fraction, so
+// that a round of successes adds one. 421, a session that breaks off, a next hop
+// that cannot be reached and the statuses 4.3.1, 4.3.2 and 4.4.5 halve them, down
+// to one; what began before the last halving does not count. What is said of a
+// message or recipient, such as greylisting, changes nothing.
+//
+// A next hop is
+//
+//	open        there is a slot: the next entry goes
+//	full        its slots are taken
+//	metered     its rate is used up: it is looked at again when the next may go
+//	squeezed    it works badly, and has its share of all slots
+//	suspended   entries that wait are taken in turn, without slots, and deferred
+//
+// It is good when its last attempts were answered, within 5 s in the mean. While
+// half of all slots are taken, those that are not good get no more than parts of
+// them all together: five eighths for a first contact, a half for the only attempt
+// at one that is known, a quarter for one more. So the good ones have three
+// eighths at the least. Where very many are dead or slow, Options.Attempts should
+// be more than these are, since each takes a slot for as long as it lets us wait.
+//
+// # Suspensions
+//
+// A next hop that could not be reached three times in a row, counting only
+// attempts that ended before there was a session, is suspended for 60 s, then one
+// item is tried; each further failure doubles the pause up to 10 min. The result
+// stage can suspend the next hop of its attempt too, for a day at most; a shape by
+// its rules for replies, be it our own reply; the operator for any time; and a shape
+// for ever. [Manager.ResumeHop] ends all of these but the last, and attempts what waits.
+// Where attempts have a source of a pool, a rule suspends, and three failures
+// suspend, that source for the next hop: others go on. If all are suspended, so
+// is the next hop.
+//
+// Items for a suspended next hop are deferred without a connection. That counts
+// as an attempt of theirs in the retry schedule, and they expire as usual.
+//
+// # Sources
+//
+// The pool of an attempt is the one that the next hop names (route or plugin),
+// else that of its shape, else for mail exchangers the default. A message goes
+// from the same source of a pool at each attempt, as greylisting wants, be it
+// after a restart: the source is a function of its id and the weights. Only while that
+// one is suspended for the next hop it goes from another. A next hop that names a
+// source keeps it.
+//
+// # Turns
+//
+// Attempts are limited in total and for each next hop. An item that has to wait
+// does so in a line of its sender (the authenticated user, else the domain of the
+// reverse-path) for its next hop, and holds neither a slot nor a plugin meanwhile:
+// routing is asked again when its turn comes, so that route, attempt and result of
+// one attempt are answered by one generation. At a next hop senders take turns;
+// for slots of all, senders take turns and each one's next hops; an item of more
+// than ten recipients costs its sender as many turns more. 1000 senders are told
+// apart, the rest share places. So who has a hundred thousand items waiting
+// delays others by an item, not by these.
+//
+// In a line the earlier goes first, and a step of priority is worth a minute. An
+// item with a priority above 0 that comes to wait has its sender's turn at that
+// next hop at once, but never twice without another one between. So priority
+// counts, and nothing waits for ever.
+//
+// When all slots are taken, up to four sorters look at what came since, so that
+// it waits in the right line; where only plugins know the next hop, senders take
+// turns for being routed. When memory gets short, a next hop with a sixteenth of
+// Options.MaxRefs waiting, and a sender with half of them, have further items put
+// off, by moving the due time to when their turn is to be expected.
 //
 // So that an item that has to wait is not routed twice, it waits first when its
 // next hop is certain (no plugin routes, and the table needs only the domain) or
 // very likely (plugins have sent the last items of its domain the same way, and
 // that next hop works). What plugins say in the end is what counts.
 //
-// A next hop that could not be reached three times in a row, counting only
-// attempts that ended before there was a session, is suspended for 60 s, then one
-// item is tried; each further failure doubles the pause up to 10 min. Other
-// items for it are deferred meanwhile without a connection. That counts as an
-// attempt of theirs in the retry schedule. The result stage can suspend the next
-// hop of its attempt too, for a day at most, whatever works there; this is not
-// kept over a restart.
+// # What is kept
+//
+// Options.State keeps over a restart what is known of next hops in trouble:
+// suspensions with their reasons, failures, fewer slots than at first, and the
+// rate. It is written at once when the operator suspends or resumes, within a
+// minute otherwise, and at the end; whole or not at all. A damaged file is
+// forgotten, and the log says so. What works is remembered in memory for 4 h.
 //
 // # Outcomes
 //

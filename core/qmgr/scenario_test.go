@@ -150,7 +150,7 @@ func hostsOf(kind string, n int) (list []string) {
 // next hops is dead, a twentieth slow, a twentieth answers 421, and a twentieth
 // has a rate. With WASMTA_SCALE=1: 100,000 messages to 2,000 next hops.
 func TestAThousandDestinations(t *testing.T) {
-	hops, each, pace, slots := 200, 25, 2500*time.Microsecond, 200
+	hops, each, pace, slots := 200, 50, 2*time.Millisecond, 200
 	if os.Getenv("WASMTA_SCALE") != "" {
 		hops, each, pace, slots = 2000, 50, time.Millisecond, 1000
 	}

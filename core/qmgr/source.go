@@ -108,7 +108,8 @@ func (m *Manager) depart(id mail.ID, hops []mail.NextHop, insist bool) (out []ma
 			if !insist {
 				b := h.barred(now)
 				if b != nil && i == 0 {
-					return nil, "", b
+					copied := *b // mu guards the original
+					return nil, "", &copied
 				}
 				if i > 0 && h.suspended(now) {
 					continue
@@ -127,7 +128,8 @@ func (m *Manager) depart(id mail.ID, hops []mail.NextHop, insist bool) (out []ma
 			}
 			if b != nil {
 				if i == 0 {
-					return nil, "", b
+					copied := *b
+					return nil, "", &copied
 				}
 				continue
 			}

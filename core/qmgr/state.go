@@ -210,7 +210,7 @@ func (m *Manager) restore(text []byte, now time.Time) error {
 				l.bar = b.bar(now, false)
 			}
 		}
-		h.failures, h.pause, h.until = max(v.Failures, 0), min(max(v.Pause, 0), maxPause), sooner(v.Until, now.Add(maxPause))
+		h.failures, h.pause, h.until = max(v.Failures, 0), min(max(v.Pause, 0), maxPause), sooner(v.Until, now.Add(firstPause)) // who restarts may have mended it
 		if v.Window >= 1 && now.Sub(h.used) < memory {
 			h.window = min(v.Window, h.window)
 			h.thresh = h.window
