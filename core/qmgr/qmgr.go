@@ -50,7 +50,7 @@ type Options struct {
 	Attempts       int           // at the same time; default 200
 	AttemptsPerHop int           // of these to one next hop; default 20
 	AttemptLimit   time.Duration // after which an attempt is cancelled; default 1 h
-	MaxRefs        int           // items in memory; default 100,000, some 15 MB
+	MaxRefs        int           // items in memory; default 100,000, some 20 MB
 	Drain          time.Duration // how long Run waits for attempts in flight when it ends; default 25 s
 
 	Shapes Shapes              // limits of next hops; what they leave out is as above

@@ -279,13 +279,20 @@ func TestAPluginChoosesThePool(t *testing.T) {
 // A sender of very many does not keep others waiting, be it at one next hop or
 // for all slots.
 func TestSendersTakeTurns(t *testing.T) {
-	for name, domain := range map[string]func(int) string{
-		"one next hop":   func(int) string { return "big.example" },
-		"many next hops": func(i int) string { return fmt.Sprintf("d%d.example", i) },
-	} {
+	routes := policy(func(e *hook.Event) (hook.Verdict, error) {
+		return hook.Verdict{}, e.EditDelivery(func(d *hook.Delivery) error {
+			d.NextHops = []mail.NextHop{nextHop("smtp:" + d.Domain + ":25")}
+			return nil
+		})
+	}, hook.FailTemporary, hook.Route)
+	for name, c := range map[string]struct {
+		source  hook.Source
+		domains int
+	}{"one next hop": {nil, 1}, "many next hops": {nil, 3000}, "one next hop, which a plugin knows": {routes, 1}, "many next hops, which a plugin knows": {routes, 3000}} {
+		domain := func(i int) string { return fmt.Sprintf("d%d.example", i%c.domains) }
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				b := newBench(t, qmgr.Options{Attempts: 10, AttemptsPerHop: 4})
+				b := newBench(t, qmgr.Options{Attempts: 10, AttemptsPerHop: 4, Source: c.source})
 				done := map[string]time.Duration{}
 				var mu sync.Mutex
 				b.agent.answer = func(_ context.Context, _ mail.NextHop, msg *mail.Message) []mail.Result {
