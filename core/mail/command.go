@@ -341,10 +341,11 @@ func parseTime(s string) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	t, err := time.Parse(time.RFC3339Nano, strings.ToUpper(s))
-	if err != nil || t.Unix() < 0 {
+	t = t.UTC() // whose year may be another
+	if err != nil || t.Unix() < 0 || t.Year() > 9999 {
 		return time.Time{}, false
 	}
-	return t.UTC(), true
+	return t, true
 }
 
 // maxParams is more than all known extensions have together.

@@ -69,7 +69,8 @@ func TestRequireRecipientValidSince(t *testing.T) {
 			t.Errorf("%s: %+v, %v", params, p, r)
 		}
 	}
-	for _, params := range []string{"", "=", "=;C", "=2014-04-03T23:01:00Z;", "=2014-04-03T23:01:00Z;X", "=2014-04-03T23:01:00Z;CR", "=2014-04-03", "=0001-01-01T00:00:00Z", "=2014-04-03T23:01:00Z;C;C"} {
+	for _, params := range []string{"", "=", "=;C", "=2014-04-03T23:01:00Z;", "=2014-04-03T23:01:00Z;X", "=2014-04-03T23:01:00Z;CR", "=2014-04-03", "=0001-01-01T00:00:00Z", "=2014-04-03T23:01:00Z;C;C",
+		"=9999-12-31T23:59:59-00:01", "=1970-01-01T00:00:00+00:01"} {
 		if _, _, r := ParseRcpt("<a@b> RRVS"+params, false, anyParam); r == nil || r.Code != 501 {
 			t.Errorf("RRVS%s: %v, want 501", params, r)
 		}
