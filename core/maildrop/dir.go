@@ -111,7 +111,7 @@ func (d *Dir) Waiting(limit int, now time.Time, report func(name string, err err
 		for _, e := range list {
 			switch name := e.Name(); {
 			case name == activeDir || name == badDir:
-			case isName(name):
+			case isName(name) && !e.IsDir(): // one of somebody else may not let itself be moved
 				names = append(names, name)
 			case strings.HasPrefix(name, "t") && isName(name[1:]):
 				if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > staleAfter {

@@ -121,7 +121,6 @@ func TestHostileFiles(t *testing.T) {
 			return os.Symlink(filepath.Dir(secret), file)
 		},
 		"a pipe":           func(file string) error { return syscall.Mkfifo(file, 0o644) },
-		"a directory":      func(file string) error { return os.Mkdir(file, 0o755) },
 		"a hard link":      func(file string) error { return os.Link(secret, file) },
 		"a large file":     func(file string) error { return errors.Join(os.WriteFile(file, nil, 0o644), os.Truncate(file, 1<<40)) },
 		"a file of no use": func(file string) error { return os.WriteFile(file, []byte("x"), 0o644) },
@@ -152,6 +151,24 @@ func TestHostileFiles(t *testing.T) {
 	}
 	if text, err := os.ReadFile(secret); err != nil || len(text) == 0 {
 		t.Errorf("what a link led to was changed: %v", err)
+	}
+}
+
+// TestDirectoriesHideNoMessage: a directory of somebody else cannot be moved by a
+// server that is not root. However many have names of messages, the messages
+// behind them are seen.
+func TestDirectoriesHideNoMessage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "drop")
+	d := openDir(t, path)
+	for range 300 {
+		if err := os.Mkdir(filepath.Join(path, newName()), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := put(t, path)
+	names, reports := waiting(t, d, time.Now())
+	if len(names) != 1 || names[0] != name || len(reports) == 0 {
+		t.Errorf("waiting: %v, and %d reports", names, len(reports))
 	}
 }
 
