@@ -96,6 +96,7 @@ func (s *session) exchange(mechanism string, initial []byte) {
 	e := &authentication{s: s, mechanism: mechanism, begun: time.Now()}
 	x := sasl.New(mechanism, sasl.Options{Bindings: s.bindings, Plus: slices.Contains(s.mechs, scramPlus), External: s.certUser, Keys: e.keys})
 	defer x.Close()
+	defer e.settle(wrong) // if we panic; what is asked must not count for ever
 	var response []byte
 	if initial != nil {
 		if string(initial) == "=" {

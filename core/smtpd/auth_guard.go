@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -104,22 +105,9 @@ func (g *Guard) admit(addr netip.Addr, counted bool, user string, now time.Time)
 	defer g.mu.Unlock()
 	if p := g.pairs.get(a.pair); p != nil && now.Sub(p.succeeded) < guardKnown {
 		a.known = true
-		if g.opts.PerUser > 0 && p.failures(now, g.opts.Window) >= g.opts.PerUser {
-			return a, overUser, nil
-		}
-		return a, "", nil
 	}
 	var holds []*tries
-	for _, v := range []struct {
-		on      bool
-		entries *recent
-		key     guardKey
-		limit   int
-		over    string
-	}{{a.counted, &g.addresses, a.address, g.opts.PerAddress, overAddress}, {a.named, &g.users, a.user, g.opts.PerUser, overUser}} {
-		if !v.on || v.limit <= 0 {
-			continue
-		}
+	for _, v := range g.counts(&a) {
 		t := v.entries.touch(v.key)
 		if t.failures(now, g.opts.Window) >= v.limit {
 			return a, v.over, nil
@@ -141,6 +129,28 @@ func (g *Guard) admit(addr netip.Addr, counted bool, user string, now time.Time)
 	return a, "", nil
 }
 
+// count is where an attempt counts, and how much of that there may be.
+type count struct {
+	entries *recent
+	key     guardKey
+	limit   int
+	over    string
+}
+
+func (g *Guard) counts(a *attempt) (list []count) {
+	if a.known {
+		list = []count{{&g.pairs, a.pair, g.opts.PerUser, overUser}}
+	} else {
+		if a.counted {
+			list = append(list, count{&g.addresses, a.address, g.opts.PerAddress, overAddress})
+		}
+		if a.named {
+			list = append(list, count{&g.users, a.user, g.opts.PerUser, overUser})
+		}
+	}
+	return slices.DeleteFunc(list, func(c count) bool { return c.limit <= 0 })
+}
+
 // outcome is what became of an attempt.
 type outcome uint8
 
@@ -157,17 +167,8 @@ func (g *Guard) settle(a attempt, o outcome, now time.Time) {
 	if o == right && a.named {
 		g.pairs.touch(a.pair).succeeded = now
 	}
-	if a.known {
-		if o == wrong {
-			g.pairs.touch(a.pair).fail(now, g.opts.Window)
-		}
-		return
-	}
-	count := func(on bool, entries *recent, k guardKey) {
-		if !on {
-			return
-		}
-		t := entries.touch(k)
+	for _, c := range g.counts(&a) {
+		t := c.entries.touch(c.key)
 		t.asking = max(t.asking-1, 0)
 		if t.settled != nil {
 			close(t.settled)
@@ -175,12 +176,10 @@ func (g *Guard) settle(a attempt, o outcome, now time.Time) {
 		}
 		if o == wrong {
 			t.fail(now, g.opts.Window)
-		} else if t.failed+t.asking == 0 {
-			entries.forget(k)
+		} else if t.failed+t.asking == 0 && t.succeeded.IsZero() {
+			c.entries.forget(c.key)
 		}
 	}
-	count(a.counted && g.opts.PerAddress > 0, &g.addresses, a.address)
-	count(a.named && g.opts.PerUser > 0, &g.users, a.user)
 }
 
 // saw remembers what keys look like here.

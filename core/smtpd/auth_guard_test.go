@@ -130,6 +130,44 @@ func TestGuardOfManyAtOnce(t *testing.T) {
 	}
 }
 
+// That holds for whoever guesses where the owner has been, too.
+func TestGuardOfManyAtOnceFromTheOwnersAddress(t *testing.T) {
+	g := NewGuard(GuardOptions{PerUser: 3})
+	home := netip.MustParseAddr("192.0.2.1")
+	try(g, "192.0.2.1", "tim", right, noon)
+	var open []attempt
+	for range 3 {
+		a, refusal, _ := g.admit(home, true, "tim", noon)
+		if refusal != "" {
+			t.Fatal(refusal)
+		}
+		open = append(open, a)
+	}
+	_, refusal, settled := g.admit(home, true, "tim", noon)
+	if refusal != overUser || settled == nil {
+		t.Fatalf("%q, %v: want it to wait", refusal, settled)
+	}
+	g.settle(open[0], right, noon)
+	<-settled
+	if got := try(g, "192.0.2.1", "tim", right, noon); got != "" {
+		t.Errorf("one is done: %s", got)
+	}
+	g.settle(open[1], wrong, noon)
+	g.settle(open[2], unknown, noon)
+	if got := try(g, "192.0.2.1", "tim", wrong, noon); got != "" {
+		t.Errorf("one has failed: %s", got)
+	}
+	if got := try(g, "192.0.2.1", "tim", wrong, noon); got != "" {
+		t.Errorf("two have failed: %s", got)
+	}
+	if got := try(g, "192.0.2.1", "tim", right, noon); got != overUser {
+		t.Errorf("three have failed: %q", got)
+	}
+	if got := try(g, "192.0.2.1", "tim", right, noon.Add(time.Hour)); got != "" {
+		t.Errorf("after the window: %s", got)
+	}
+}
+
 func TestGuardIsBounded(t *testing.T) {
 	g := NewGuard(GuardOptions{PerUser: 3})
 	for range 2 {
