@@ -103,7 +103,7 @@ func (s *Server) buildPickUp() error {
 	server, err := smtpd.New(smtpd.Options{
 		Hostname: c.Hostname, Listener: c.Sendmail.Listener, Role: smtpd.Submission, AuthRelay: true,
 		LocalDomains: c.IsLocal, RelayDomains: c.IsRelay, MaxHold: maxHold(c.Queue.Lifetime.Std()),
-		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: maildrop.MaxRecipients, MaxSessions: 2 * pickers,
+		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: maildrop.MaxRecipients, MaxSessions: 64 * pickers, // those that have ended linger
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
 		Source:   s.opt.Source, Trace: s.trace, Log: s.log, Intake: p.in, Known: known,
 	})
