@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -154,4 +156,72 @@ func TestMoreCertificates(t *testing.T) {
 	if _, err := m.LoadCertificate(none); err == nil || !strings.Contains(err.Error(), "no certificate would be left") {
 		t.Errorf("%v", err)
 	}
+}
+
+// Who writes an IPv4 address means no other, and can have another listener for
+// IPv6 at the same port.
+func TestAnAddressOfIPv4IsForIPv4Alone(t *testing.T) {
+	s := &server{t: t, dir: t.TempDir(), listen: "0.0.0.0:0"}
+	s.start()
+	defer s.stop()
+	if !strings.HasPrefix(s.addr, "0.0.0.0:") {
+		t.Errorf("listens at %s", s.addr)
+	}
+}
+
+// The socket of a server that is too busy to answer is not that of a dead one.
+func TestTheSocketOfABusyServerStays(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("how full a queue of connections is differs")
+	}
+	path := filepath.Join(shortDir(t), "s")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		c, err := net.Dial("unix", path)
+		if err != nil { // the queue is full
+			break
+		}
+		defer c.Close()
+	}
+	before, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = core.New(core.Options{Config: parseListener(t, "unix:"+path)})
+	if err == nil || !strings.Contains(err.Error(), "cannot tell whether another server has the socket") {
+		t.Errorf("%v", err)
+	}
+	if after, err := os.Lstat(path); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the socket was taken away: %v", err)
+	}
+}
+
+func TestWhatIsNoSocketStays(t *testing.T) {
+	path := filepath.Join(shortDir(t), "s")
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := core.New(core.Options{Config: parseListener(t, "unix:"+path)}); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		t.Errorf("%v", err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "mine" {
+		t.Errorf("%q %v", data, err)
+	}
+}
+
+// parseListener is a configuration with one listener.
+func parseListener(t *testing.T, address string) *config.Config {
+	t.Helper()
+	c, err := config.Parse(fmt.Appendf(nil, settings, address, filepath.Join(shortDir(t), "a"), ""), "test.toml", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
