@@ -262,8 +262,12 @@ func (j *job) tell() {
 	}
 }
 
-// set records a result unless a more telling one is there.
+// set records a result unless a more telling one is there. That one host has deferred a recipient, and may take it later, is
+// more than that another one does not want, or cannot have, the message at all.
 func (j *job) set(i int, s state, r mail.Result) {
+	if s == answered && j.states[i] == answered && r.Outcome == mail.Failed && j.results[i].Outcome == mail.Deferred {
+		return
+	}
 	if s >= j.states[i] {
 		j.states[i], j.results[i] = s, r
 	}

@@ -121,7 +121,7 @@ func TestWhatOneHostLacksAnotherMayHave(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*mail.Message)
 		has    string   // the extension
-		hosts  []string // + offers it, - does not, ! is down, . has no TLS
+		hosts  []string // + offers it, - does not, ! is down, . has no TLS, ~ offers it and defers the recipient, x refuses every client
 		want   string
 	}{
 		"RFC 8689 4.2.1: the seventh has REQUIRETLS": {requireTLS, "REQUIRETLS", []string{"-", "-", "-", "-", "-", "-", "+"}, "sent 2.0.0"},
@@ -135,6 +135,10 @@ func TestWhatOneHostLacksAnotherMayHave(t *testing.T) {
 		"SMTPUTF8 for one":                           {func(m *mail.Message) { m.Envelope.Recipients[0].ForwardPath = path("ü@y.test") }, "SMTPUTF8", []string{"-", "+"}, "sent 2.0.0"},
 		"RRVS":                                       {func(m *mail.Message) { m.Envelope.Recipients[0].ValidSince = time.Unix(1e9, 0) }, "RRVS", []string{"-", "+"}, "sent 2.0.0"},
 		"RRVS, none":                                 {func(m *mail.Message) { m.Envelope.Recipients[0].ValidSince = time.Unix(1e9, 0) }, "RRVS", []string{"-", "-"}, "bounced 5.7.19"},
+		"RRVS, a greylisting host has":               {func(m *mail.Message) { m.Envelope.Recipients[0].ValidSince = time.Unix(1e9, 0) }, "RRVS", []string{"~", "-"}, "deferred 4.7.1"},
+		"SMTPUTF8, a greylisting host has":           {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"~", "-"}, "deferred 4.7.1"},
+		"SMTPUTF8, the last is a greylisting host":   {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"-", "~"}, "deferred 4.7.1"},
+		"nothing, and the second refuses clients":    {func(*mail.Message) {}, "DSN", []string{"~", "x"}, "deferred 4.7.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dns := names{mx: map[string][]resolve.Exchange{"y.test": nil}, addrs: map[string][]string{}}
@@ -147,6 +151,11 @@ func TestWhatOneHostLacksAnotherMayHave(t *testing.T) {
 					script.Extensions = append(script.Extensions, c.has)
 				case ".":
 					script.TLS = nil
+				case "~":
+					script.Extensions = append(script.Extensions, c.has)
+					script.Replies = map[string]string{"RCPT": "451 4.7.1 Later"}
+				case "x":
+					script.Replies = map[string]string{"CONNECT": "554 5.7.1 No"}
 				}
 				s := mailtest.ServeSMTP(t, script)
 				port = s.Port
