@@ -3,7 +3,6 @@
 package systemd
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -35,45 +34,54 @@ func Sockets() (map[string][]net.Listener, error) {
 		return nil, fmt.Errorf("LISTEN_FDS is %q, not a number up to %d", count, maxSockets)
 	}
 	list := strings.Split(names, ":")
-	for fd := firstFD; fd < firstFD+n; fd++ {
-		syscall.CloseOnExec(fd)
+	name := func(i int) string {
+		if names == "" || i >= len(list) {
+			return "unknown" // as sd_listen_fds_with_names(3) has it
+		}
+		return list[i]
+	}
+	// All are looked at before one is touched: of a count that is wrong the rest
+	// are files of our own.
+	for i := range n {
+		if err := listens(firstFD+i, name(i)); err != nil {
+			return nil, err
+		}
+	}
+	for i := range n {
+		syscall.CloseOnExec(firstFD + i)
 	}
 	found := map[string][]net.Listener{}
-	var bad []error
 	for i := range n {
-		name := "unknown" // as sd_listen_fds_with_names(3) has it
-		if names != "" && i < len(list) {
-			name = list[i]
-		}
-		l, err := listener(firstFD+i, name)
+		l, err := listener(firstFD+i, name(i))
 		if err != nil {
-			bad = append(bad, err)
-			continue
-		}
-		found[name] = append(found[name], l)
-	}
-	if len(bad) > 0 {
-		for _, all := range found {
-			for _, l := range all {
-				l.Close()
+			for _, all := range found {
+				for _, l := range all {
+					l.Close()
+				}
 			}
+			return nil, err
 		}
-		return nil, errors.Join(bad...)
+		found[name(i)] = append(found[name(i)], l)
 	}
 	return found, nil
+}
+
+// listens tells why a descriptor is not a socket that accepts streams.
+func listens(fd int, name string) error {
+	kind, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
+	if err != nil {
+		return fmt.Errorf("the file %d that systemd has passed as %q is not a socket: %w", fd, name, err)
+	}
+	listens, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
+	if kind != syscall.SOCK_STREAM || err != nil || listens == 0 {
+		return fmt.Errorf("the socket %q of systemd does not listen for streams: write ListenStream= and Accept=no in its unit", name)
+	}
+	return nil
 }
 
 func listener(fd int, name string) (net.Listener, error) {
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close() // FileListener has its own
-	kind, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
-	if err != nil {
-		return nil, fmt.Errorf("the file %d that systemd has passed as %q is not a socket: %w", fd, name, err)
-	}
-	listens, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
-	if kind != syscall.SOCK_STREAM || err != nil || listens == 0 {
-		return nil, fmt.Errorf("the socket %q of systemd does not listen for streams: write ListenStream= and Accept=no in its unit", name)
-	}
 	l, err := net.FileListener(f)
 	if err != nil {
 		return nil, fmt.Errorf("the socket %q of systemd: %w", name, err)

@@ -28,9 +28,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv("LISTEN_PID") == "self" {
 		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 	}
+	ours, _ := os.Open(os.DevNull) // at the first descriptor that is free
 	sockets, err := Sockets()
 	if err != nil {
 		fmt.Println("error:", err)
+		if _, err := ours.Stat(); err != nil {
+			fmt.Println("a file of ours was closed:", err)
+		}
 		os.Exit(1)
 	}
 	for name, list := range sockets {
@@ -178,10 +182,12 @@ func TestSocketsThatCannotBeServed(t *testing.T) {
 		"a connection":  {[]*os.File{connected}, "1", "Accept=no"},
 		"a file":        {[]*os.File{plain}, "1", "is not a socket"},
 		"nothing":       {nil, "1", "is not a socket"},
+		"too many":      {[]*os.File{l}, "20", "is not a socket"},
 		"no number":     {nil, "x", "LISTEN_FDS is"},
 		"a huge number": {nil, "999999999", "LISTEN_FDS is"},
 	} {
-		if out := service(t, c.files, "LISTEN_FDS="+c.count, "LISTEN_FDNAMES=a:b", "LISTEN_PID=self")(); !strings.Contains(out, c.want) {
+		out := service(t, c.files, "LISTEN_FDS="+c.count, "LISTEN_FDNAMES=a:b", "LISTEN_PID=self")()
+		if !strings.Contains(out, c.want) || strings.Contains(out, "of ours") {
 			t.Errorf("%s: %q, want %q", name, out, c.want)
 		}
 	}
