@@ -93,7 +93,7 @@ func (c *conn) converse(ctx context.Context, name, mechanism string, x exchange,
 			break
 		}
 		if f := c.command(ctx, line+"\r\n", "AUTH"); f != nil {
-			return f, false
+			return c.hush(f), false
 		}
 		switch {
 		case c.in.code == 235 && x.proven():
@@ -124,17 +124,25 @@ func (c *conn) converse(ctx context.Context, name, mechanism string, x exchange,
 // unauthenticated is the end of AUTH with a refusal. The text of the reply is for the operator only, without the secret
 // that a server might repeat.
 func (c *conn) unauthenticated(name, mechanism, user string, said []string) *failure {
-	if c.in.code == 421 {
-		return c.refused()
-	}
 	r := c.in.reply()
 	what := "the server refuses the credential: check user and secret, then send SIGHUP; mail waits"
 	if r.Transient() {
 		what = "the server cannot authenticate now; mail waits"
 	}
 	c.o.Log.Error("not authenticated: "+what, "credential", name, "user", user, "mechanism", mechanism, "relay", c.relay, "reply", conceal(r, said))
+	if r.Code == 421 {
+		return c.hush(c.refused())
+	}
 	status := fmt.Sprintf("%d %s", r.Code, r.Enhanced)
 	return failed("4.7.8", fmt.Sprintf("%s did not authenticate this server (%s)", c.peer(), strings.TrimSpace(status)))
+}
+
+// hush takes the server's words out of a failure.
+func (c *conn) hush(f *failure) *failure {
+	if f.remote {
+		f.reply.Text = c.peer() + " ended the session in the course of authentication"
+	}
+	return f
 }
 
 // conceal is a reply without what was said, in the form that was secret or that it was sent in.

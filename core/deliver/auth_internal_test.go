@@ -13,19 +13,24 @@ import (
 // Who gets to know a secret has proven who it is, or is on this machine.
 func TestSecretsAreForWhomTheyAreFor(t *testing.T) {
 	here, there := netip.MustParseAddrPort("127.0.0.1:25"), netip.MustParseAddrPort("192.0.2.1:25")
+	named := netip.MustParseAddrPort("[::1]:25")
 	all := []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "EXTERNAL"}
 	for name, c := range map[string]struct {
 		ep            endpoint
 		tls, verified bool
 		want          []string
 	}{
-		"verified TLS":             {endpoint{addr: there}, true, true, all},
-		"TLS that is not verified": {endpoint{addr: there}, true, false, all[:1]},
-		"clear text":               {endpoint{addr: there}, false, false, nil},
-		"clear text, here":         {endpoint{addr: here}, false, false, all[1:]},
-		"clear text, v4-mapped":    {endpoint{addr: netip.MustParseAddrPort("[::ffff:192.0.2.1]:25")}, false, false, nil},
-		"TLS here":                 {endpoint{addr: here}, true, false, all},
-		"unix socket":              {endpoint{path: "/run/lmtp"}, false, false, all[1:]},
+		"verified TLS":                             {endpoint{addr: there}, true, true, all},
+		"TLS that is not verified":                 {endpoint{addr: there}, true, false, all[:1]},
+		"clear text":                               {endpoint{addr: there}, false, false, nil},
+		"clear text, here":                         {endpoint{host: "127.0.0.1", addr: here}, false, false, all[1:]},
+		"clear text, localhost":                    {endpoint{host: "LocalHost", addr: named}, false, false, all[1:]},
+		"clear text, *.localhost":                  {endpoint{host: "relay.localhost", addr: here}, false, false, all[1:]},
+		"a name that the DNS leads here":           {endpoint{host: "relay.test", addr: here}, false, false, nil},
+		"a name that the DNS leads here, with TLS": {endpoint{host: "relay.test", addr: here}, true, false, all[:1]},
+		"clear text, v4-mapped":                    {endpoint{addr: netip.MustParseAddrPort("[::ffff:192.0.2.1]:25")}, false, false, nil},
+		"TLS here":                                 {endpoint{host: "::ffff:127.0.0.1", addr: here}, true, false, all},
+		"unix socket":                              {endpoint{path: "/run/lmtp"}, false, false, all[1:]},
 	} {
 		var got []string
 		for _, m := range all {
@@ -49,7 +54,8 @@ func TestSecretsAreForWhomTheyAreFor(t *testing.T) {
 	}{
 		{endpoint{addr: there, credential: "x"}, mail.TLSVerify},
 		{endpoint{addr: there}, mail.TLSOpportunistic},
-		{endpoint{addr: here, credential: "x"}, mail.TLSOpportunistic},
+		{endpoint{host: "127.0.0.1", addr: here, credential: "x"}, mail.TLSOpportunistic},
+		{endpoint{host: "relay.test", addr: here, credential: "x"}, mail.TLSVerify},
 		{endpoint{addr: there, credential: "x", tls: mail.TLSEncrypt}, mail.TLSEncrypt},
 		{endpoint{addr: there, credential: "x", tls: mail.TLSNone}, mail.TLSNone},
 	} {

@@ -3,9 +3,11 @@ package deliver_test
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,6 +110,7 @@ func TestAuth(t *testing.T) {
 		"a token is no password":       {"XOAUTH2 OAUTHBEARER EXTERNAL", deliver.Credential{}, config, mail.TLSVerify, "", "deferred 4.7.4", "offers none"},
 		"nothing offered":              {"", deliver.Credential{}, config, mail.TLSVerify, "", "deferred 4.7.4", "offers none"},
 		"clear text on this machine":   {"PLAIN SCRAM-SHA-256", deliver.Credential{}, nil, mail.TLSNone, "SCRAM-SHA-256", "sent 2.0.0", ""},
+		"a name in the DNS is not":     {"PLAIN SCRAM-SHA-256", deliver.Credential{}, nil, mail.TLSNone, "", "deferred 4.7.11", "not verified"},
 		"PLUS needs TLS":               {"SCRAM-SHA-256-PLUS", deliver.Credential{}, nil, mail.TLSNone, "", "deferred 4.7.11", "not verified"},
 		"the certificate is not known": {"PLAIN", deliver.Credential{}, other, mail.TLSVerify, "", "deferred 4.7.5", ""},
 		"wrong password":               {"PLAIN", deliver.Credential{Secret: "mistaken-secret"}, config, mail.TLSVerify, "", "deferred 4.7.8", "check user and secret"},
@@ -131,6 +134,9 @@ func TestAuth(t *testing.T) {
 				Certificate: func() (*tls.Certificate, error) { return &other.Certificates[0], nil },
 			})
 			hop := mail.NextHop{Transport: mail.TransportSMTP, Host: "mx.test", Port: s.Port, TLS: c.policy, Credential: "smarthost"}
+			if name == "clear text on this machine" {
+				hop.Host = "127.0.0.1"
+			}
 			var res []mail.Result
 			for range 2 { // the second time over the kept connection, if there is one
 				res = a.Deliver(t.Context(), []mail.NextHop{hop}, message(body, "b@y.test"))
@@ -148,6 +154,39 @@ func TestAuth(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A TLS session that knows our certificate is not resumed for mail that has no such credential, nor the other way round.
+func TestClientCertificatesAreApart(t *testing.T) {
+	config, roots := certificate(t, "mx.test")
+	config.ClientAuth = tls.RequestClientCert
+	other, _ := certificate(t, "us.test")
+	var known []bool // sessions in which the server knows the certificate
+	var mu sync.Mutex
+	config.VerifyConnection = func(s tls.ConnectionState) error {
+		mu.Lock()
+		defer mu.Unlock()
+		known = append(known, len(s.PeerCertificates) > 0)
+		return nil
+	}
+	s := mailtest.ServeSMTP(t, mailtest.Script{TLS: config, Extensions: []string{"AUTH EXTERNAL"}, Auth: judge(t)})
+	a := newAgent(t, deliver.Options{
+		Resolver: names{addrs: map[string][]string{"mx.test": {"127.0.0.1"}}}, TLS: &tls.Config{RootCAs: roots}, IdleTime: -1,
+		Credential: func(string) (deliver.Credential, bool) {
+			return deliver.Credential{User: authUser, Mechanisms: []string{"EXTERNAL"}}, true
+		},
+		Certificate: func() (*tls.Certificate, error) { return &other.Certificates[0], nil },
+	})
+	hop := mail.NextHop{Transport: mail.TransportSMTP, Host: "mx.test", Port: s.Port, TLS: mail.TLSVerify}
+	for _, name := range []string{"", "external", "", "external"} {
+		hop.Credential = name
+		want(t, a.Deliver(t.Context(), []mail.NextHop{hop}, message(body, "b@y.test")), "sent 2.0.0")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if got := fmt.Sprint(known); got != "[false true false true]" {
+		t.Errorf("the server knows our certificate in sessions %s", got)
 	}
 }
 
@@ -169,7 +208,15 @@ func TestAuthWithHostileServers(t *testing.T) {
 		"534 5.7.9":              {"PLAIN", func(*mailtest.Auth) string { return "534 5.7.9 Too weak" }, "deferred 4.7.8"},
 		"454":                    {"PLAIN", func(*mailtest.Auth) string { return "454 4.7.0 Not now" }, "deferred 4.7.8"},
 		"421":                    {"PLAIN", func(*mailtest.Auth) string { return "421 4.7.0 Bye" }, "deferred 4.7.0"},
-		"250":                    {"PLAIN", func(*mailtest.Auth) string { return "250 2.7.0 Hm" }, "deferred 4.7.8"},
+		"421 with the secret":    {"PLAIN", func(*mailtest.Auth) string { return "421 4.7.0 Who says " + authSecret + "?" }, "deferred 4.7.0"},
+		"421 with what was sent": {"PLAIN", func(a *mailtest.Auth) string {
+			return "421-4.7.0 Bye\r\n421 4.7.0 " + base64.StdEncoding.EncodeToString(a.Initial)
+		}, "deferred 4.7.0"},
+		"421 unasked, with the secret": {"LOGIN", func(a *mailtest.Auth) string {
+			a.Challenge(nil)
+			return "334 \r\n421 4.7.0 " + authSecret + "\r\n"
+		}, "deferred 4.7.0"},
+		"250": {"PLAIN", func(*mailtest.Auth) string { return "250 2.7.0 Hm" }, "deferred 4.7.8"},
 		"504, and the next is": {"PLAIN LOGIN", func(a *mailtest.Auth) string {
 			return map[string]string{"PLAIN": "504 5.5.4 No", "LOGIN": "235 2.7.0 Ok"}[a.Mechanism]
 		}, "sent 2.0.0"},
@@ -188,7 +235,13 @@ func TestAuthWithHostileServers(t *testing.T) {
 			})
 			hop := smtpTo(s)
 			hop.Credential = "x"
-			want(t, a.Deliver(t.Context(), []mail.NextHop{hop}, message(body, "b@y.test")), c.want)
+			res := a.Deliver(t.Context(), []mail.NextHop{hop}, message(body, "b@y.test"))
+			want(t, res, c.want)
+			for _, secret := range []string{authSecret, base64.StdEncoding.EncodeToString([]byte("\x00" + authUser + "\x00" + authSecret))} {
+				if text := res[0].Reply.Text + res[0].Earlier; strings.Contains(text, secret) {
+					t.Errorf("the secret is told: %q", text)
+				}
+			}
 		})
 	}
 }

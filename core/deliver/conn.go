@@ -269,6 +269,7 @@ func (c *conn) startTLS(ctx context.Context, policy mail.TLSPolicy) *failure {
 	if c.o.Certificate != nil && c.ep.credential != "" {
 		if cred, _ := c.o.Credential(c.ep.credential); cred.external() {
 			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.o.Certificate() }
+			config.ClientSessionCache = nil // in a resumed session we are who we were in the one before
 		}
 	}
 	tc := tls.Client(c.nc, config)

@@ -29,7 +29,7 @@
 //     a new connection, and the log says so.
 //   - TLSVerify wants a certificate for the name that is connected to: that of the exchanger, not that of the domain.
 //   - The secret of a credential is told only to a server whose certificate is verified, or over a connection that does not
-//     leave this machine: a route with a credential wants TLSVerify unless it says otherwise, and with TLSEncrypt only
+//     leave this machine, to a loopback address or localhost by the operator's word and not by the DNS's: a route with a credential wants TLSVerify unless it says otherwise, and with TLSEncrypt only
 //     SCRAM-SHA-256-PLUS is used, which tells nothing and proves who the server is. It is for next hops that are given by
 //     name, not for mail exchangers. A refusal defers; the log says what to do, and never the secret.
 //   - Connections are shared by deliveries with the same server, source, HELO name, credential and demands on TLS only.
