@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -190,12 +191,10 @@ type File struct {
 // Close closes the file.
 func (f *File) Close() error { return f.f.Close() }
 
-// Decode is [Decode] of the file from its beginning.
+// Decode is [Decode] of the file from its beginning. One does not disturb the
+// content that another gave.
 func (f *File) Decode() (Envelope, io.Reader, error) {
-	if _, err := f.f.Seek(0, io.SeekStart); err != nil {
-		return Envelope{}, nil, err
-	}
-	return Decode(f.f)
+	return Decode(io.NewSectionReader(f.f, 0, math.MaxInt64))
 }
 
 // Open opens an active message. ErrUntrusted: it is no regular file with one

@@ -154,6 +154,51 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
+// TestReadingForANotificationLeavesTheContentAlone: the header section is read
+// for the sender while the content is on its way to others.
+func TestReadingForANotificationLeavesTheContentAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "drop")
+	d := openDir(t, path)
+	text := "Subject: x\r\n" + strings.Repeat("X: "+strings.Repeat("y", 70)+"\r\n", 2000) + "\r\nbody\r\n"
+	w, err := Create(path, sample())
+	if err == nil {
+		_, err = io.WriteString(w, text)
+	}
+	if err == nil {
+		err = w.Commit()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	active, err := d.Take(w.name, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.Open(active, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var got [2]strings.Builder
+	_, first, err := f.Decode()
+	if err == nil {
+		_, err = io.CopyN(&got[0], first, 1000)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, second, err := f.Decode()
+	if err == nil {
+		_, err = io.Copy(&got[1], second)
+	}
+	if err == nil {
+		_, err = io.Copy(&got[0], first)
+	}
+	if err != nil || got[0].String() != text || got[1].String() != text {
+		t.Errorf("%d and %d octets, want %d: %v", got[0].Len(), got[1].Len(), len(text), err)
+	}
+}
+
 // TestDirectoriesHideNoMessage: a directory of somebody else cannot be moved by a
 // server that is not root. However many have names of messages, the messages
 // behind them are seen.
