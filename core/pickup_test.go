@@ -113,6 +113,22 @@ func TestDroppedMailTakesTheWayOfAllMail(t *testing.T) {
 	}
 }
 
+// TestManyDroppedAtOnce: none of them has to wait for a minute because a limit
+// that is for clients of the network turned it away.
+func TestManyDroppedAtOnce(t *testing.T) {
+	peer := mailtest.ServeSMTP(t, mailtest.Script{})
+	s := &server{t: t, dir: t.TempDir(), rest: routeTo("*", "smtp:"+peer.Addr)}
+	for range 300 {
+		drop(t, s.dir, "a@src.test", "x@else.test")
+	}
+	s.start()
+	t.Cleanup(s.stop)
+	eventually(t, 50*time.Second, "all arrive", func() bool { return peer.Count() == 300 })
+	if strings.Contains(s.text(), "is tried again") {
+		t.Errorf("some were turned away at first")
+	}
+}
+
 // TestDroppedMailThatIsRefused: the sender is told, for good refusals; others
 // get it. A message that nobody can be told of is kept for a person.
 func TestDroppedMailThatIsRefused(t *testing.T) {
