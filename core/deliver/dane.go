@@ -178,6 +178,12 @@ func (t *attempt) secure(ctx context.Context, x resolve.Exchange, h resolve.Host
 	if t.hop.TLS == mail.TLSNone && !t.j.m.Envelope.RequireTLS {
 		return nil // the operator's word
 	}
+	if t.report {
+		return nil
+	}
+	if t.j.m.Envelope.RequireTLS && t.byMX && !x.Secure && (t.sts == nil || t.sts.Mode != mtasts.Enforce && !t.sts.Match(x.Host)) && !strings.HasPrefix(t.domain, "[") {
+		return errUnvouched // RFC 8689 8.2
+	}
 	if t.a.o.DANE != nil && x.Secure && !t.ep.lmtp {
 		usable, base, ask, err := t.a.dane(ctx, x.Host, h, t.port)
 		if err == nil && ask {
@@ -204,6 +210,9 @@ func (t *attempt) secure(ctx context.Context, x resolve.Exchange, h resolve.Host
 	}
 	return nil
 }
+
+// errUnvouched is an exchanger that anybody can have put in the place of the domain's, for a message with REQUIRETLS.
+var errUnvouched = errors.New("neither DNSSEC nor an MTA-STS policy vouches for it, and the message has REQUIRETLS")
 
 // errUnnamed is an exchanger that the MTA-STS policy of the domain does not name.
 var errUnnamed = errors.New("the MTA-STS policy of the domain does not name it")

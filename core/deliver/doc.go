@@ -28,16 +28,20 @@
 //   - What is said to require TLS never goes in clear text. Opportunistic TLS that fails is tried once more without, on
 //     a new connection, and the log says so.
 //   - TLSVerify wants a certificate for the name that is connected to: that of the exchanger, not that of the domain.
+//   - A message with REQUIRETLS goes only to exchangers that DNSSEC or an MTA-STS policy vouches for (RFC 8689 8.2), and fails
+//     with 5.7.30 where nothing does.
 //   - The secret of a credential is told only to a server whose certificate is verified, or over a connection that does not
-//     leave this machine, to a loopback address or localhost by the operator's word and not by the DNS's: a route with a credential wants TLSVerify unless it says otherwise, and with TLSEncrypt only
-//     SCRAM-SHA-256-PLUS is used, which tells nothing and proves who the server is. It is for next hops that are given by
-//     name, not for mail exchangers. A refusal defers; the log says what to do, and never the secret.
+//     leave this machine: to a loopback address or localhost by the operator's word, not by the DNS's. A route with a
+//     credential wants TLSVerify unless it says otherwise, and with TLSEncrypt only SCRAM-SHA-256-PLUS is used, which tells
+//     nothing and proves who the server is. It is for next hops that are given by name, not for mail exchangers. A refusal
+//     defers; the log says what to do, and never the secret.
 //   - Connections are shared by deliveries with the same server, source, HELO name, credential and demands on TLS only.
 //   - A source that has no address of the family of a host's address does not reach it; no other address is used instead.
 //   - MX records do not lead to this machine: our own name ends the list (RFC 5321 5.1), our own addresses too, and
 //     loopback, link-local, unspecified and multicast addresses are refused, in whatever form they come (v4-mapped, NAT64,
 //     6to4). The address that was checked is the one dialled.
-//   - Every new session with an exchanger is reported once, with how TLS went (RFC 8460), if somebody listens.
+//   - Every new session with an exchanger is reported once, with how TLS went (RFC 8460), if somebody listens. A
+//     report itself is delivered to exchangers whatever goes wrong with TLS, and not reported (RFC 8460 3).
 //   - A Maildir file is synced before it appears in new/, and so is the directory before the result says Delivered. A
 //     crash may deliver twice, never lose.
 //

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wasmta/wasmta/core/deliver"
+	"github.com/wasmta/wasmta/core/deliver/mtasts"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/mailtest"
 	"github.com/wasmta/wasmta/core/resolve"
@@ -163,7 +164,7 @@ func TestWhatOneHostLacksAnotherMayHave(t *testing.T) {
 				if kind == "!" {
 					s.Close()
 				}
-				dns.mx["y.test"] = append(dns.mx["y.test"], resolve.Exchange{Host: host, Preference: uint16(i)})
+				dns.mx["y.test"] = append(dns.mx["y.test"], resolve.Exchange{Host: host, Preference: uint16(i), Secure: true})
 				dns.addrs[host] = []string{s.Host}
 			}
 			m := message(body, "b@y.test")
@@ -175,6 +176,44 @@ func TestWhatOneHostLacksAnotherMayHave(t *testing.T) {
 					t.Errorf("host %d took %d messages", i, n)
 				}
 			}
+		})
+	}
+}
+
+// TestRequireTLSWantsExchangersThatSomethingVouchesFor has RFC 8689 8.2: a certificate for a name that a forged MX record
+// has proves nothing.
+func TestRequireTLSWantsExchangersThatSomethingVouchesFor(t *testing.T) {
+	config, roots := certificate(t, "mx.d.test", "127.0.0.1")
+	s := mailtest.ServeSMTP(t, mailtest.Script{TLS: config, Extensions: []string{"REQUIRETLS"}})
+	for name, c := range map[string]struct {
+		secure bool
+		sts    deliver.Policies
+		want   string
+	}{
+		"nothing":                          {false, nil, "bounced 5.7.30"},
+		"no policy":                        {false, policies{}, "bounced 5.7.30"},
+		"a policy that cannot be had":      {false, faulty{}, "deferred 4.7.5"},
+		"a policy for testing, not named":  {false, policies{"d.test": {Mode: mtasts.Testing, MX: []string{"x.test"}}}, "bounced 5.7.30"},
+		"a policy for testing that names":  {false, policies{"d.test": {Mode: mtasts.Testing, MX: []string{"mx.d.test"}}}, "sent 2.0.0"},
+		"a policy in force that names":     {false, policies{"d.test": {Mode: mtasts.Enforce, MX: []string{"mx.d.test"}}}, "sent 2.0.0"},
+		"a policy in force, not named":     {false, policies{"d.test": {Mode: mtasts.Enforce, MX: []string{"x.test"}}}, "deferred 4.7.5"},
+		"DNSSEC":                           {true, nil, "sent 2.0.0"},
+		"DNSSEC, and a policy for testing": {true, policies{"d.test": {Mode: mtasts.Testing, MX: []string{"x.test"}}}, "sent 2.0.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dns := names{mx: map[string][]resolve.Exchange{"d.test": {{Host: "mx.d.test", Secure: c.secure}}}, addrs: map[string][]string{"mx.d.test": {"127.0.0.1"}}}
+			r := &reports{}
+			a := newAgent(t, deliver.Options{Resolver: dns, STS: c.sts, Reports: r, MXPort: s.Port, AllowLoopbackMX: true, IdleTime: -1, TLS: &tls.Config{RootCAs: roots}})
+			m := message(body, "b@d.test")
+			m.Envelope.RequireTLS = true
+			want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, m), c.want)
+			if c.want == "bounced 5.7.30" && len(r.list) != 0 {
+				t.Errorf("reported: %+v", r.list)
+			}
+			// Who is named by the operator, or by the address, is looked up nowhere.
+			m.Envelope.Recipients[0].ForwardPath = path("b@[127.0.0.1]")
+			want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, m), "sent 2.0.0")
+			want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportSMTP, Host: "mx.d.test", Port: s.Port}}, m), "sent 2.0.0")
 		})
 	}
 }

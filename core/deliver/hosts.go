@@ -123,6 +123,7 @@ type attempt struct {
 	sts      *mtasts.Policy // of domain; nil: none is in force
 	stsFault string         // why a policy that is announced cannot be had
 	byMX     bool           // hosts and addresses are the choice of the recipient's domain
+	report   bool           // it is a report of ours about TLS: it has to arrive although TLS fails (RFC 8460 3)
 	addrs    int
 	sessions int
 	lacking  int          // of addrs, those without REQUIRETLS for a message that has it
@@ -134,6 +135,7 @@ type attempt struct {
 // remote delivers by SMTP or LMTP.
 func (a *Agent) remote(ctx context.Context, hop mail.NextHop, j *job) {
 	t := &attempt{a: a, j: j, hop: hop, limits: a.limits(hop), port: hop.Port, byMX: hop.Transport == mail.TransportMX}
+	t.report = t.byMX && isReport(j.m)
 	defer a.pool.enter(site(hop))()
 	t.ep = endpoint{tls: hop.TLS, helo: a.helo, credential: hop.Credential, lmtp: hop.Transport == mail.TransportLMTP || hop.Transport == mail.TransportLMTPUnix}
 	if f := t.egress(); f != nil {
@@ -261,7 +263,7 @@ func (t *attempt) exchanges(ctx context.Context) {
 		t.give(loops(domain))
 		return
 	}
-	if t.a.o.STS != nil && (t.hop.TLS != mail.TLSNone || t.j.m.Envelope.RequireTLS) {
+	if t.a.o.STS != nil && !t.report && (t.hop.TLS != mail.TLSNone || t.j.m.Envelope.RequireTLS) {
 		if p, ok := t.a.o.STS.Policy(ctx, domain); ok {
 			t.sts = &p
 		} else if s, ok := t.a.o.STS.(interface{ Fault(string) string }); ok {
@@ -284,7 +286,7 @@ type candidate struct {
 // hosts delivers to the first host of list, which is sorted by preference, that takes the message.
 func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 	name := cmp.Or(t.hop.Host, t.domain)
-	var temporary, refused, looped, unsuited, unnamed, unproven bool
+	var temporary, refused, looped, unsuited, unnamed, unproven, unvouched bool
 	for len(list) > 0 && !looped && t.open(ctx) {
 		equals := 1
 		for equals < len(list) && list[equals].Preference == list[0].Preference {
@@ -303,7 +305,9 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 			secured, w, unfit := t.ep, t.watch(x.Host), error(nil)
 			if err == nil {
 				if unfit = t.secure(ctx, x, h, &secured, w); unfit != nil {
-					w.unused(unfit)
+					if unvouched = unvouched || unfit == errUnvouched; unfit != errUnvouched {
+						w.unused(unfit)
+					}
 					unnamed = unnamed || errors.Is(unfit, errUnnamed)
 					unproven = unproven || errors.Is(unfit, errTLSA)
 					temporary = temporary || unproven
@@ -371,6 +375,10 @@ func (t *attempt) hosts(ctx context.Context, list []resolve.Exchange) {
 		t.give(failed("4.7.5", "The MTA-STS policy of "+name+" names none of the mail exchangers that could be tried"))
 	case temporary:
 		t.give(failed("4.4.3", "The addresses of the hosts of "+name+" could not be looked up"))
+	case unvouched && t.stsFault != "": // the policy may be there later
+		t.give(failed("4.7.5", "The message has REQUIRETLS, and the MTA-STS policy of "+name+" cannot be had"))
+	case unvouched:
+		t.give(failed("5.7.30", "The message has REQUIRETLS, and neither DNSSEC nor an MTA-STS policy vouches for the mail exchangers of "+name))
 	case unsuited:
 		t.give(failed("4.4.4", "The hosts of "+name+" have no address of a family that the source "+t.hop.Source+" has"))
 	case refused:

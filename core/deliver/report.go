@@ -33,7 +33,7 @@ type watch struct {
 
 // watch is that of an exchanger.
 func (t *attempt) watch(host string) *watch {
-	if t.a.o.Reports == nil || !t.byMX || t.hop.TLS == mail.TLSNone || strings.HasPrefix(t.domain, "[") {
+	if t.a.o.Reports == nil || !t.byMX || t.report || t.hop.TLS == mail.TLSNone || strings.HasPrefix(t.domain, "[") {
 		return nil
 	}
 	w := &watch{reports: t.a.o.Reports, domain: t.domain, host: host, policy: tlsrpt.Policy{Type: tlsrpt.NoPolicy}}
@@ -49,6 +49,16 @@ func (t *attempt) watch(host string) *watch {
 		w.fault = tlsrpt.Result(t.stsFault)
 	}
 	return w
+}
+
+// isReport tells whether a message is a report of package tlsrpt: it has come from no client and has no reverse-path.
+func isReport(m *mail.Message) bool {
+	e := &m.Envelope
+	if !e.ReversePath.IsNull() || e.RequireTLS || e.Client.Remote.IsValid() {
+		return false
+	}
+	h, err := mail.ParseHeader(m.Header)
+	return err == nil && h.Get("TLS-Report-Domain") != ""
 }
 
 // stsPolicy is a policy as its host serves it (RFC 8460 4.4).

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -118,5 +119,46 @@ func TestWhatIsReported(t *testing.T) {
 	want(t, a.Deliver(t.Context(), []mail.NextHop{smtpTo(s)}, message(body, "b@d.test")), "sent 2.0.0")
 	if len(r.list) != 1 {
 		t.Errorf("%d sessions", len(r.list))
+	}
+}
+
+// RFC 8460 3: reports of ours arrive although TLS fails, and are not what the next report is about.
+func TestReportsArriveAndAreNotReported(t *testing.T) {
+	stranger, _, _ := chain(t, false, "mx.d.test")
+	_, leaf, _ := chain(t, false, "mx.d.test")
+	s := mailtest.ServeSMTP(t, mailtest.Script{TLS: stranger})
+	z := zone{names: names{mx: map[string][]resolve.Exchange{"d.test": {{Host: "mx.d.test", Secure: true}}}, addrs: map[string][]string{"mx.d.test": {"127.0.0.1"}}},
+		tlsa: map[string]resolve.Records{fmt.Sprintf("_%d._tcp.mx.d.test", s.Port): {Secure: true, Data: [][]byte{tlsaRecord(3, 1, 1, leaf)}}}}
+	enforce := policies{"d.test": {Mode: mtasts.Enforce, MX: []string{"x.test"}, MaxAge: 86400e9}}
+	for name, o := range map[string]deliver.Options{"DANE": {Resolver: z, DANE: z}, "MTA-STS": {Resolver: z.names, STS: enforce}} {
+		r := &reports{}
+		o.Reports, o.AllowLoopbackMX, o.MXPort, o.IdleTime = r, true, s.Port, -1
+		a := newAgent(t, o)
+		report := func() *mail.Message {
+			m := message(body, "tls@d.test")
+			m.Envelope.ReversePath = mail.Path{}
+			m.Header = []byte("From: <tls@us.test>\r\nTLS-Report-Domain: d.test\r\nTLS-Report-Submitter: us.test\r\n\r\n")
+			return m
+		}
+		deliverMX := func(m *mail.Message) []mail.Result {
+			return a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, m)
+		}
+		want(t, deliverMX(report()), "sent 2.0.0")
+		if len(r.list) != 0 {
+			t.Errorf("%s: reported %+v", name, r.list)
+		}
+		// Whoever else says so is not believed.
+		for _, change := range []func(*mail.Message){
+			func(m *mail.Message) { m.Envelope.ReversePath = path("tls@us.test") },
+			func(m *mail.Message) { m.Envelope.Client.Remote = netip.MustParseAddrPort("192.0.2.1:25") },
+			func(m *mail.Message) { m.Header = []byte(header) },
+		} {
+			m := report()
+			change(m)
+			want(t, deliverMX(m), "deferred 4.7.5")
+		}
+		if len(r.list) != 3 {
+			t.Errorf("%s: %d reported, want 3", name, len(r.list))
+		}
 	}
 }
