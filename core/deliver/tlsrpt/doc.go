@@ -4,7 +4,8 @@
 // What it promises:
 //
 //   - [Store.Add] costs a map access and never waits for the disk. What a day may hold is bounded: [MaxDomains] domains, and
-//     for each [MaxPolicies] policies with [MaxDetails] kinds of failure. What is more is counted, not told apart.
+//     for each [MaxPolicies] policies with [MaxDetails] kinds of failure, of 16 MiB altogether. What is more is counted, not told
+//     apart; domains beyond that are not.
 //   - What was counted is written every [SaveTime] and at the end; a crash loses what came since. Days are those of UTC.
 //   - A report goes only to the addresses that the domain publishes at _smtp._tls, by mail or HTTPS, between midnight and
 //     four in the morning, at a time that is another one for each day. What cannot be sent is tried again every hour for a
@@ -13,6 +14,6 @@
 //
 // What it does not do: RFC 8460 5.3 asks for a DKIM signature by the domain of the sender on reports by mail. They carry
 // none of their own; have the messages of From signed where the others are. Their reverse-path is null, so that none
-// comes back, and they wait like any mail where a domain's own policy forbids to deliver, until they expire: a domain that
-// wants to hear of that publishes an https address.
+// comes back. Package deliver hands them over whatever goes wrong with TLS, in clear text if need be, and does not count
+// their sessions, as RFC 8460 3 has it.
 package tlsrpt

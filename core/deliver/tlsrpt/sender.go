@@ -67,6 +67,7 @@ func (s *Sender) save() {
 // Round reports what is due: the days that are over, each from its own time after midnight on.
 func (s *Sender) Round(ctx context.Context) {
 	now := time.Now()
+	saved := now
 	for _, key := range s.Store.past(now) {
 		begin, err := time.Parse(time.DateOnly, key)
 		if err != nil {
@@ -83,6 +84,10 @@ func (s *Sender) Round(ctx context.Context) {
 			}
 			if s.one(ctx, key, name) || last {
 				s.Store.mark(key, name, "")
+			}
+			if time.Since(saved) >= SaveTime { // many domains that are slow take hours
+				saved = time.Now()
+				s.save()
 			}
 		}
 	}

@@ -22,8 +22,10 @@ const (
 	SaveTime = 5 * time.Minute
 	// keepTime is how long a day is kept for somebody to look at it.
 	keepTime = 7 * 24 * time.Hour
+	// maxDay is about how many octets are kept of a day.
+	maxDay = 16 << 20
 	// maxFile bounds a file that is read back.
-	maxFile = 256 << 20
+	maxFile = 4 * maxDay
 )
 
 // Store counts. It is safe for concurrent use.
@@ -40,6 +42,7 @@ type Store struct {
 type day struct {
 	Domains map[string]*domain `json:"domains"`
 	dirty   bool
+	size    int // octets, about
 }
 
 // domain is what was counted for a domain.
@@ -130,8 +133,15 @@ func (d *day) check() error {
 		return errors.New("there is no list of domains, or it is too long")
 	}
 	for name, x := range d.Domains {
+		d.size += entryCost + len(name)
 		if !validName(name) || x == nil || len(x.Policies) > MaxPolicies || slices.ContainsFunc(x.Policies, func(c *counts) bool { return c == nil || len(c.Details) > MaxDetails }) {
 			return errors.New("a domain is none, or has too many policies")
+		}
+		for _, c := range x.Policies {
+			d.size += c.Policy.cost()
+			for i := range c.Details {
+				d.size += c.Details[i].cost()
+			}
 		}
 	}
 	return nil
@@ -166,20 +176,21 @@ func (s *Store) Add(v Session) {
 	}
 	x := d.Domains[v.Domain]
 	if x == nil {
-		if len(d.Domains) >= MaxDomains {
+		if len(d.Domains) >= MaxDomains || d.size > maxDay {
 			return
 		}
 		x = &domain{}
 		d.Domains[v.Domain] = x
+		d.size += entryCost + len(v.Domain)
 	}
 	d.dirty = true
-	c := x.of(v.Policy)
+	c := d.of(x, v.Policy)
 	if v.Result == Success {
 		c.Good++
 		return
 	}
 	c.Bad++
-	c.fail(detail{Result: v.Result, SendingIP: addr(v.SendingIP), ReceivingIP: addr(v.ReceivingIP), ReceivingMX: clean(v.ReceivingMX),
+	d.fail(c, detail{Result: v.Result, SendingIP: addr(v.SendingIP), ReceivingIP: addr(v.ReceivingIP), ReceivingMX: clean(v.ReceivingMX),
 		ReceivingHelo: clean(v.ReceivingHelo), Info: clean(v.Info), Reason: clean(v.Reason), Count: 1})
 }
 
@@ -193,42 +204,63 @@ func addr(a interface {
 	return a.String()
 }
 
-// of finds a policy. A domain that has too many gets the rest counted under the last one.
-func (x *domain) of(p Policy) *counts {
+// entryCost is what an entry takes beside its texts.
+const entryCost = 200
+
+func (p *Policy) cost() int {
+	n := entryCost + len(p.Domain)
+	for _, list := range [][]string{p.Strings, p.MX} {
+		for _, s := range list {
+			n += len(s)
+		}
+	}
+	return n
+}
+
+func (d *detail) cost() int {
+	return entryCost + len(d.ReceivingMX) + len(d.ReceivingHelo) + len(d.Info) + len(d.Reason)
+}
+
+// of finds a policy of a domain. One that has too many, or more than a day has room for, gets the rest counted under the
+// last one.
+func (d *day) of(x *domain, p Policy) *counts {
 	for _, c := range x.Policies {
 		if c.Policy.Type == p.Type && slices.Equal(c.Policy.Strings, p.Strings) && slices.Equal(c.Policy.MX, p.MX) {
 			return c
 		}
 	}
-	if len(x.Policies) >= MaxPolicies {
-		return x.Policies[MaxPolicies-1]
+	if n := len(x.Policies); n >= MaxPolicies || n > 0 && d.size > maxDay {
+		return x.Policies[n-1]
 	}
 	c := &counts{Policy: p}
 	x.Policies = append(x.Policies, c)
+	d.size += p.cost()
 	return c
 }
 
 // fail counts a failure. When there are too many kinds, only the result and the exchanger tell them apart, and then
-// nothing does.
-func (c *counts) fail(d detail) {
+// nothing does; when a day has no more room, it is among the failures of the policy only.
+func (d *day) fail(c *counts, f detail) {
 	same := func(e detail) bool {
-		e.Count = d.Count
-		return e == d
+		e.Count = f.Count
+		return e == f
 	}
 	if len(c.Details) >= MaxDetails-1 && !slices.ContainsFunc(c.Details, same) {
-		d = detail{Result: d.Result, ReceivingMX: d.ReceivingMX, Count: d.Count, Info: "and others"}
+		f = detail{Result: f.Result, ReceivingMX: f.ReceivingMX, Count: f.Count, Info: "and others"}
 	}
 	for i := range c.Details {
 		if same(c.Details[i]) {
-			c.Details[i].Count += d.Count
+			c.Details[i].Count += f.Count
 			return
 		}
 	}
-	if len(c.Details) >= MaxDetails {
-		c.Details[MaxDetails-1].Count += d.Count
-		return
+	switch {
+	case len(c.Details) >= MaxDetails:
+		c.Details[MaxDetails-1].Count += f.Count
+	case d.size <= maxDay:
+		c.Details = append(c.Details, f)
+		d.size += f.cost()
 	}
-	c.Details = append(c.Details, d)
 }
 
 // Save writes what has changed, and removes what is too old to be looked at.
@@ -334,7 +366,7 @@ func (s *Store) mark(key, name, address string) {
 	}
 	d.dirty = true
 	if address == "" {
-		d.Domains[name].Closed = true
+		d.Domains[name].Closed, d.Domains[name].Done = true, nil
 	} else {
 		d.Domains[name].Done = append(d.Domains[name].Done, address)
 	}

@@ -324,7 +324,9 @@ func TestReportsAreTriedAgain(t *testing.T) {
 }
 
 // Nobody can make it grow without end.
-func TestBounds(t *testing.T) {
+func TestBounds(t *testing.T) { synctest.Test(t, testBounds) } // on one day
+
+func testBounds(t *testing.T) {
 	s, err := tlsrpt.Open("", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -352,7 +354,82 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-func TestDamagedFilesAreLeftBehind(t *testing.T) {
+// Large policies of many domains take no more room than the many small ones of an honest day.
+func TestADayIsBoundedInOctets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s, err := tlsrpt.Open(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts := slices.Repeat([]string{strings.Repeat("x", 300)}, 60)
+		add := func(s *tlsrpt.Store, domain string) {
+			s.Add(tlsrpt.Session{Domain: domain, Policy: tlsrpt.Policy{Type: tlsrpt.STS, Strings: texts, MX: texts}, Result: tlsrpt.NotTrusted, Info: texts[0]})
+		}
+		size := func(s *tlsrpt.Store) int64 {
+			t.Helper()
+			if err := s.Save(); err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Stat(filepath.Join(dir, time.Now().UTC().Format(time.DateOnly)+".json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info.Size()
+		}
+		for i := range 1000 {
+			add(s, fmt.Sprintf("d%d.test", i))
+		}
+		before := size(s)
+		if before > 20<<20 {
+			t.Errorf("%d octets", before)
+		}
+		again, err := tlsrpt.Open(dir, nil) // a restart makes no room
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(again, "one.more.test")
+		again.Add(tlsrpt.Session{Domain: "d0.test", Policy: tlsrpt.Policy{Type: tlsrpt.TLSA, Strings: texts}, Result: tlsrpt.Expired, Reason: texts[0]})
+		if after := size(again); after > before+100 {
+			t.Errorf("%d octets more after a restart", after-before)
+		}
+		if _, _, _, failures := again.Size(); failures == 0 {
+			t.Error("nothing is left after a restart")
+		}
+	})
+}
+
+// Many slow domains do not keep from the disk who has its report.
+func TestARoundThatTakesLongIsSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		until(t, "2026-11-22T10:00:00Z")
+		dir := t.TempDir()
+		w := &world{}
+		s := w.sender(t, dir)
+		asked, saved := 0, 0
+		s.TXT = func(context.Context, string) ([]string, error) {
+			time.Sleep(time.Minute)
+			asked++
+			b, err := os.ReadFile(filepath.Join(dir, "2026-11-22.json"))
+			if err == nil {
+				saved = strings.Count(string(b), `"closed":true`)
+			}
+			return nil, errAbsent
+		}
+		for i := range 12 {
+			count(s.Store, fmt.Sprintf("d%02d.test", i))
+		}
+		until(t, "2026-11-23T04:00:00Z")
+		s.Round(t.Context())
+		if asked != 12 || saved < 5 {
+			t.Errorf("%d domains were asked, and before the last %d were saved", asked, saved)
+		}
+	})
+}
+
+func TestDamagedFilesAreLeftBehind(t *testing.T) { synctest.Test(t, testDamagedFiles) }
+
+func testDamagedFiles(t *testing.T) {
 	dir := t.TempDir()
 	day := time.Now().UTC().Format(time.DateOnly)
 	for _, text := range []string{"", "{dam", `{"domains":null}`, `{"domains":{"d.test":null}}`, `{"domains":{"a\r\nb":{}}}`, `{"domains":{"d.test":{"policies":[null]}}}`} {
