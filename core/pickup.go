@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,12 +58,23 @@ type pickup struct {
 	mu       sync.Mutex
 	underWay map[string]bool // by session: whether the queue has the message
 	waiting  map[string]wait // active messages that shall be submitted again
+	finished map[string]bool // active messages that are done with and could not be removed
 }
 
 type wait struct {
 	at    time.Time
 	pause time.Duration
-	since time.Time // the first attempt
+	since time.Time          // the first attempt
+	told  map[mail.Path]bool // recipients of whose refusal the sender was notified
+}
+
+func (w *wait) tell(list []dsn.Recipient) {
+	if w.told == nil {
+		w.told = make(map[mail.Path]bool)
+	}
+	for i := range list {
+		w.told[list[i].ForwardPath] = true
+	}
 }
 
 // buildPickUp opens the maildrop and settles what a crash left, before anything
@@ -90,7 +104,7 @@ func (s *Server) buildPickUp() error {
 		return err
 	}
 	p := &pickup{server: s, dir: dir, log: log, pipes: newPipes(path), kick: make(chan struct{}, 1),
-		underWay: make(map[string]bool), waiting: make(map[string]wait)}
+		underWay: make(map[string]bool), waiting: make(map[string]wait), finished: make(map[string]bool)}
 	s.pickup = p
 	if closed := unreachable(path); closed != "" && gid < 0 {
 		log.Warn("only this server's user and root can use sendmail: others may not pass through a directory", "directory", closed, "repair", "chmod o+x "+closed)
@@ -103,7 +117,7 @@ func (s *Server) buildPickUp() error {
 	server, err := smtpd.New(smtpd.Options{
 		Hostname: c.Hostname, Listener: c.Sendmail.Listener, Role: smtpd.Submission, AuthRelay: true,
 		LocalDomains: c.IsLocal, RelayDomains: c.IsRelay, MaxHold: maxHold(c.Queue.Lifetime.Std()),
-		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: maildrop.MaxRecipients, MaxSessions: 64 * pickers, // those that have ended linger
+		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: maildrop.MaxRecipients, MaxSessions: -1, MaxSessionsPerAddress: -1, // there are as many as pickers, and those that are ending
 		Timeouts: smtpd.Timeouts{Command: c.Limits.CommandTimeout.Std()},
 		Source:   s.opt.Source, Trace: s.trace, Log: s.log, Intake: p.in, Known: known,
 	})
@@ -158,9 +172,7 @@ func (p *pickup) reconcile(ctx context.Context) error {
 		if _, ours := p.waiting[name]; ours {
 			delete(p.waiting, name)
 			p.log.Info("a message was in the queue already when the server ended", "id", it.ID.String(), "session", name)
-			if err := p.dir.Done(name); err != nil {
-				p.log.Error("a message that the queue has cannot be removed", "session", name, "error", err.Error())
-			}
+			p.remove(name)
 		}
 		return len(p.waiting) > 0
 	})
@@ -184,6 +196,7 @@ func (p *pickup) run(ctx context.Context) {
 	tick := time.NewTicker(pickEvery)
 	defer tick.Stop()
 	for {
+		p.sweep()
 		names := p.due(time.Now())
 		fresh, err := p.dir.Waiting(pickPage, time.Now(), func(name string, err error) {
 			if len(complained) < pickPage && !complained[name] {
@@ -234,13 +247,20 @@ func (p *pickup) due(now time.Time) (names []string) {
 		if now.Before(w.at) {
 			continue
 		}
-		delete(p.waiting, name)
 		next, err := p.dir.Again(name, now)
-		if err != nil {
-			p.log.Error("a message that was taken from the maildrop cannot be submitted again", "session", name, "error", err.Error())
+		if errors.Is(err, fs.ErrNotExist) {
+			delete(p.waiting, name)
+			p.log.Error("a message that was taken from the maildrop is gone", "session", name)
+			continue
+		} else if err != nil { // perhaps too many files are open
+			w.at = now.Add(w.pause)
+			p.waiting[name] = w
+			p.log.Error("a message that was taken from the maildrop cannot be submitted now", "session", name, "error", err.Error())
 			continue
 		}
-		p.waiting[next] = wait{at: now.Add(pickLimit), pause: w.pause, since: w.since} // until it is known what becomes of it
+		delete(p.waiting, name)
+		w.at = now.Add(pickLimit) // until it is known what becomes of it
+		p.waiting[next] = w
 		names = append(names, next)
 	}
 	return names
@@ -258,8 +278,32 @@ func (p *pickup) committed(session string) {
 	if !ours {
 		return
 	}
-	if err := p.dir.Done(session); err != nil {
-		p.log.Error("a message that the queue has cannot be removed from the maildrop; it may be sent again", "session", session, "error", err.Error())
+	p.remove(session)
+}
+
+// remove removes an active message that is done with, later if it must be: it
+// would be submitted again by the next start.
+func (p *pickup) remove(name string) {
+	err := p.dir.Done(name)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		delete(p.finished, name)
+		return
+	}
+	if !p.finished[name] {
+		p.log.Error("a message that is done with cannot be removed from the maildrop; it is tried again", "session", name, "error", err.Error())
+	}
+	p.finished[name] = true
+}
+
+// sweep removes what could not be removed before.
+func (p *pickup) sweep() {
+	p.mu.Lock()
+	names := slices.Collect(maps.Keys(p.finished))
+	p.mu.Unlock()
+	for _, name := range names {
+		p.remove(name)
 	}
 }
 
@@ -310,7 +354,8 @@ func (p *pickup) try(name string, w *wait) (done bool, err error) {
 		w.since = f.Since
 	}
 	age := time.Since(w.since)
-	conn, err := p.pipes.dial(peer{user: userName(f.UID), session: name})
+	env.Recipients = slices.DeleteFunc(env.Recipients, func(to mail.Path) bool { return w.told[to] })
+	conn, ended, err := p.pipes.dial(peer{user: userName(f.UID), session: name})
 	if err != nil {
 		return false, err
 	}
@@ -323,23 +368,27 @@ func (p *pickup) try(name string, w *wait) (done bool, err error) {
 				return false
 			}
 		}
-		told = p.bounce(f, name, &env, rcpts, nil)
+		told = p.bounce(f, name, w, &env, rcpts, nil)
 		return told == nil
 	})
+	<-ended // what we gave up waiting for may still be committed until then
 	switch {
+	case p.isCommitted(name):
+		return true, nil
 	case told != nil:
 		return false, told
-	case err != nil:
+	case err != nil && (age < p.in.lifetime || errors.Is(err, maildrop.ErrDamaged)):
 		return false, err
-	case a.Sent: // or dropped by a plugin
-		if p.isCommitted(name) {
-			return true, nil
-		}
-		return true, p.dir.Done(name)
+	case err != nil:
+		p.log.Error("a message of the maildrop could not be submitted for as long as mail is tried", "session", name, "error", err.Error())
+		a.Refusal = *mail.NewReply(554, "5.4.7", "Message could not be submitted")
+	case a.Sent: // and dropped by a plugin
+		p.remove(name)
+		return true, nil
 	case a.Refusal.Class() != 5 && age < p.in.lifetime:
 		return false, fmt.Errorf("%w: %s", errLater, a.Refusal.String())
 	}
-	if err := p.bounce(f, name, &env, a.Recipients, &a.Refusal); errors.Is(err, errNobody) {
+	if err := p.bounce(f, name, w, &env, a.Recipients, &a.Refusal); errors.Is(err, errNobody) {
 		to, moved := p.dir.Quarantine(name)
 		p.log.Error("a message of the maildrop is refused and has nobody to be told; it was moved away",
 			"session", name, "file", to, "reply", a.Refusal.String(), "error", fmt.Sprint(moved))
@@ -347,7 +396,8 @@ func (p *pickup) try(name string, w *wait) (done bool, err error) {
 	} else if err != nil {
 		return false, err
 	}
-	return true, p.dir.Done(name)
+	p.remove(name)
+	return true, nil
 }
 
 func (p *pickup) isCommitted(name string) bool {
@@ -359,13 +409,20 @@ func (p *pickup) isCommitted(name string) bool {
 var errNobody = errors.New("the reverse-path is null")
 
 // bounce notifies the sender of the recipients that were refused, of all if
-// there is a refusal of the message.
-func (p *pickup) bounce(f *maildrop.File, name string, env *maildrop.Envelope, rcpts []mail.Reply, all *mail.Reply) error {
+// there is a refusal of the message, but of none for a second time.
+func (p *pickup) bounce(f *maildrop.File, name string, w *wait, env *maildrop.Envelope, rcpts []mail.Reply, all *mail.Reply) (err error) {
 	now := time.Now()
 	var failed []dsn.Recipient
+	defer func() {
+		if err == nil {
+			w.tell(failed)
+		}
+	}()
 	for i, to := range env.Recipients {
 		var reply mail.Reply
 		switch {
+		case w.told[to]:
+			continue
 		case i < len(rcpts) && rcpts[i].Class() != 2:
 			reply = rcpts[i]
 		case all != nil:
@@ -446,70 +503,3 @@ func userName(uid int) string {
 	}
 	return id
 }
-
-// peer is the address of a connection from inside the server.
-type peer struct{ user, session string }
-
-// Network implements net.Addr.
-func (peer) Network() string { return "maildrop" }
-
-// String implements net.Addr.
-func (p peer) String() string { return p.user }
-
-func known(a net.Addr) (user, session string) {
-	p, _ := a.(peer)
-	return p.user, p.session
-}
-
-// pipes is a listener for connections from inside the server.
-type pipes struct {
-	name   pipesAddr
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipes(name string) *pipes {
-	return &pipes{name: pipesAddr(name), conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (l *pipes) dial(from peer) (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case l.conns <- pipeConn{theirs, from}:
-		return ours, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Accept implements net.Listener.
-func (l *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (l *pipes) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (l *pipes) Addr() net.Addr { return l.name }
-
-type pipesAddr string
-
-func (pipesAddr) Network() string  { return "maildrop" }
-func (a pipesAddr) String() string { return string(a) }
-
-type pipeConn struct {
-	net.Conn
-	from peer
-}
-
-func (c pipeConn) RemoteAddr() net.Addr { return c.from }
