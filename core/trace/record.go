@@ -20,6 +20,7 @@ const (
 	maxList   = 20      // texts of one list
 
 	reserve = 16 << 10 // and events that tell how things ended
+	small   = 512      // octets of an event that has a place behind those
 )
 
 // Record collects the events of one session, or of the work on one queue item,
@@ -96,7 +97,6 @@ func (r *Record) shut() {
 	}
 	if r.lost > 0 {
 		n := int64(r.lost)
-		r.events = 0
 		r.begin(evMore, time.Now(), true)
 		r.number(keyCount, n)
 		r.end()
@@ -123,9 +123,9 @@ func (r *Record) begin(k kind, t time.Time, last bool) bool {
 	}
 	events, size := MaxEvents, MaxBytes
 	if last {
-		events, size = 2*MaxEvents, MaxBytes+reserve
+		events, size = 2*MaxEvents, MaxBytes+reserve+8*small
 	}
-	if r.events >= events || len(r.b)-r.frame > size {
+	if k != evMore && (r.events >= events || len(r.b)-r.frame > size) {
 		r.lost++
 		return false
 	}
@@ -143,7 +143,7 @@ func (r *Record) now(k kind, last bool) bool {
 
 func (r *Record) end() {
 	size := len(r.b) - r.event - 3
-	if size >= 1<<16 {
+	if size >= 1<<16 || size > small && len(r.b)-r.frame > MaxBytes+reserve {
 		r.b = r.b[:r.event]
 		r.lost++
 		return

@@ -266,6 +266,36 @@ func TestARecordIsBounded(t *testing.T) {
 	}
 }
 
+// Next hops that say much do not push out how it ended, nor how much is missing.
+func TestManyLongRepliesLeaveRoomForTheEnd(t *testing.T) {
+	s := open(t, t.TempDir())
+	id := mail.FirstID(time.Now())
+	r := s.Item(id, 0)
+	var to []mail.Recipient
+	var results []mail.Result
+	for i := range 40 {
+		to = append(to, mail.Recipient{ForwardPath: path(strings.Repeat("u", i+1) + "@to.test")})
+		results = append(results, mail.Result{Reply: *mail.NewReply(450, "4.2.0", strings.Repeat("x", 100+i)), Earlier: strings.Repeat(strings.Repeat("y", 900)+"\n", 19)})
+	}
+	r.Attempted(1, []mail.NextHop{{}}, time.Now(), to, results)
+	r.Retry(1, time.Now().Add(time.Hour))
+	r.Flush()
+	report := explainOf(t, s, id.String())
+	attempts, list := 0, report.Events
+	for _, e := range list {
+		if e.Event == "attempt" {
+			attempts++
+		}
+		if (e.Count != 0) != (e.Event == "more") {
+			t.Errorf("%s says that %d are missing", e.Event, e.Count)
+		}
+	}
+	n := len(list)
+	if attempts == 0 || n < 3 || list[n-2].Event != "retry" || list[n-1].Event != "more" || list[n-1].Count != int64(len(to)-attempts) {
+		t.Errorf("%s of %d attempts", names(report), len(to))
+	}
+}
+
 func TestNothingHappensWithoutAStore(t *testing.T) {
 	var s *Store
 	id := mail.FirstID(time.Now())
