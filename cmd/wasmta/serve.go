@@ -154,8 +154,8 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 				return
 			case <-hangup:
 				super.heard(super.Reloading())
-				err := reload(manager.By(ctx, "SIGHUP"), path, cfg, gifts, plugins, server, main)
-				super.reloaded(cfg, err)
+				waiting, err := reload(manager.By(ctx, "SIGHUP"), path, cfg, gifts, plugins, server, main)
+				super.reloaded(cfg, waiting, err)
 				if err != nil {
 					main.Error("reload failed, everything stays as it was", "error", err.Error())
 				} else {
@@ -178,38 +178,38 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 }
 
 // reload puts the plugins of the file, what they are given, the certificates and the credentials
-// in force, or nothing of it. What else has changed in the file needs a restart, which is said.
-func reload(ctx context.Context, path string, running *config.Config, gifts *supplies, plugins *manager.Manager, server *core.Server, log *slog.Logger) error {
+// in force, or nothing of it. What else has changed in the file needs a restart, which is said; waiting are its keys.
+func reload(ctx context.Context, path string, running *config.Config, gifts *supplies, plugins *manager.Manager, server *core.Server, log *slog.Logger) (waiting []string, err error) {
 	cfg, err := config.Load(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	specs, err := pluginSpecs(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	use, err := server.LoadCertificate(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	useCredentials, err := server.LoadCredentials(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	undo, err := gifts.apply(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := plugins.Apply(ctx, specs); err != nil {
 		undo()
-		return err
+		return nil, err
 	}
 	use()
 	useCredentials()
-	if keys := restartKeys(running, cfg); len(keys) > 0 {
-		log.Warn("the configuration has changes that need a restart; they are not in force", "keys", strings.Join(keys, " "))
+	if waiting = restartKeys(running, cfg); len(waiting) > 0 {
+		log.Warn("the configuration has changes that need a restart; they are not in force", "keys", strings.Join(waiting, " "))
 	}
-	return nil
+	return waiting, nil
 }
 
 // restartKeys are the parts of a configuration that differ and that a reload
@@ -222,8 +222,11 @@ func restartKeys(a, b *config.Config) []string {
 	}{
 		{"hostname", a.Hostname, b.Hostname}, {"data_dir", a.DataDir, b.DataDir}, {"local_domains", a.LocalDomains, b.LocalDomains},
 		{"relay_domains", a.RelayDomains, b.RelayDomains}, {"relay_networks", a.RelayNetworks, b.RelayNetworks},
-		{"listener", a.Listeners, b.Listeners}, {"dns", a.DNS, b.DNS}, {"delivery", a.Delivery, b.Delivery}, {"route", a.Routes, b.Routes}, {"queue", a.Queue, b.Queue},
-		{"limits", a.Limits, b.Limits}, {"admin", a.Admin, b.Admin}, {"acme", a.ACME, b.ACME}, {"source", a.Sources, b.Sources}, {"tls_report", a.TLSReport, b.TLSReport}, {"sendmail", a.Sendmail, b.Sendmail}, {"trace", a.Trace, b.Trace}, {"log.level", a.Log.Level, b.Log.Level},
+		{"listener", a.Listeners, b.Listeners}, {"dns", a.DNS, b.DNS}, {"delivery", a.Delivery, b.Delivery}, {"route", a.Routes, b.Routes},
+		{"queue", a.Queue, b.Queue}, {"limits", a.Limits, b.Limits}, {"admin", a.Admin, b.Admin}, {"acme", a.ACME, b.ACME},
+		{"source", a.Sources, b.Sources}, {"pool", a.Pools, b.Pools}, {"shape", a.Shapes, b.Shapes},
+		{"tls_report", a.TLSReport, b.TLSReport}, {"notify", a.Notify, b.Notify}, {"sendmail", a.Sendmail, b.Sendmail},
+		{"trace", a.Trace, b.Trace}, {"log.level", a.Log.Level, b.Log.Level},
 	} {
 		if !reflect.DeepEqual(part.a, part.b) {
 			keys = append(keys, part.key)

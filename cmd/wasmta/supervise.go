@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wasmta/wasmta/core/config"
@@ -30,10 +31,14 @@ func (s supervisor) ready(cfg *config.Config, more string) {
 	s.heard(s.Ready("serving at " + count(len(cfg.Listeners), "listener") + more))
 }
 
-func (s supervisor) reloaded(cfg *config.Config, err error) {
+// reloaded says what came of a reload, and which keys of the file wait for a restart.
+func (s supervisor) reloaded(cfg *config.Config, waiting []string, err error) {
 	more := ""
-	if err != nil {
+	switch {
+	case err != nil:
 		more = "; the last reload failed: " + oneLine(err)
+	case len(waiting) > 0:
+		more = "; a restart is needed for " + strings.Join(waiting, " ")
 	}
 	s.ready(cfg, more)
 }

@@ -77,6 +77,11 @@ func TestWhatSystemdHears(t *testing.T) {
 	}
 	hangup()
 	heard("READY=1\nSTATUS=serving at 1 listener")
+	if err := os.WriteFile(file, []byte(strings.Replace(body, "1MB", "2MB", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hangup()
+	heard("READY=1\nSTATUS=serving at 1 listener; a restart is needed for limits")
 	if err := os.WriteFile(file, []byte("torn ="), 0o600); err != nil {
 		t.Fatal(err)
 	}
