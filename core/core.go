@@ -197,20 +197,6 @@ func syncParents(dir string) error {
 	}
 }
 
-// public tells whether an address is one of the Internet, and not of a network like ours, as far as its form tells.
-func public(a netip.Addr) bool {
-	if a = a.Unmap(); nat64.Contains(a) {
-		b := a.As16()
-		a = netip.AddrFrom4([4]byte(b[12:]))
-	}
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
-}
-
-var (
-	shared = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
-	nat64  = netip.MustParsePrefix("64:ff9b::/96")  // RFC 6052
-)
-
 func prefixes(list []config.Prefix) []netip.Prefix {
 	out := make([]netip.Prefix, len(list))
 	for i, p := range list {

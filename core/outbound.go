@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,31 @@ type outbound struct {
 	credentials atomic.Pointer[map[string]deliver.Credential]
 	sts         *mtasts.Cache  // nil: MTA-STS is not used
 	reports     *tlsrpt.Sender // nil: nothing is counted
+}
+
+// public tells whether an address is one of the Internet, and not of a network like ours, as far as its form tells.
+func public(a netip.Addr) bool {
+	if a = a.Unmap().WithZone(""); netip.MustParsePrefix("64:ff9b::/96").Contains(a) { // RFC 6052
+		b := a.As16()
+		a = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	for _, p := range []string{
+		"0.0.0.0/8",      // RFC 791
+		"100.64.0.0/10",  // RFC 6598
+		"192.0.0.0/24",   // RFC 6890
+		"198.18.0.0/15",  // RFC 2544
+		"240.0.0.0/4",    // RFC 1112
+		"::/96",          // RFC 4291 2.5.5.1: an IPv4 address is in it
+		"64:ff9b:1::/48", // RFC 8215
+		"2001::/32",      // RFC 4380, with an IPv4 address too
+		"2002::/16",      // RFC 3056, and this
+		"fec0::/10",      // RFC 3879
+	} {
+		if netip.MustParsePrefix(p).Contains(a) {
+			return false
+		}
+	}
+	return a.IsGlobalUnicast() && !a.IsPrivate()
 }
 
 // absent tells that a look-up has found that there are no records.
@@ -52,11 +78,15 @@ func (s *Server) buildOutbound() error {
 		},
 		Certificate: func() (*tls.Certificate, error) { return s.certs.Get(&tls.ClientHelloInfo{ServerName: c.Hostname}) },
 	}
+	denied := prefixes(c.Delivery.DenyNetworks)
+	allow := func(a netip.Addr) bool {
+		return public(a) && !slices.ContainsFunc(denied, func(p netip.Prefix) bool { return p.Contains(a.Unmap().WithZone("")) })
+	}
 	if c.Delivery.DANE {
 		o.DANE = s.resolver
 	}
 	if c.Delivery.MTASTS {
-		fetch := mtasts.Fetcher{Addrs: s.resolver.Addrs, Allow: public}
+		fetch := mtasts.Fetcher{Addrs: s.resolver.Addrs, Allow: allow}
 		if s.opt.PolicyHosts != nil {
 			s.opt.PolicyHosts(&fetch)
 		}
@@ -77,7 +107,7 @@ func (s *Server) buildOutbound() error {
 			return fmt.Errorf("[tls_report] from: %w", err)
 		}
 		s.outbound.reports = &tlsrpt.Sender{
-			Store: store, TXT: s.resolver.TXT, Absent: absent, Mail: s.sendReport, HTTP: tlsrpt.Transport(s.resolver.Addrs, public, nil),
+			Store: store, TXT: s.resolver.TXT, Absent: absent, Mail: s.sendReport, HTTP: tlsrpt.Transport(s.resolver.Addrs, allow, nil),
 			Host: mail.DomainKey(c.Hostname), From: from, Organization: c.TLSReport.Organization, Contact: c.TLSReport.Contact, Log: log,
 		}
 		o.Reports = store

@@ -26,6 +26,7 @@ var ErrID = errors.New("give a queue id, of 12 characters, or a session id, of 1
 // Limits of a report.
 const (
 	maxFrames = 5_000
+	maxShown  = 20_000    // events
 	maxReport = 16 << 20  // octets of frames
 	clockSlip = time.Hour // that a clock may have been set back by
 )
@@ -78,7 +79,11 @@ func explain(list []*segment, id string) (Report, error) {
 		s.before(message)
 	}
 	var r Report
-	for _, f := range s.found {
+	for i, f := range s.found {
+		if len(r.Events) >= maxShown {
+			s.left += len(s.found) - i
+			break
+		}
 		events, err := f.decode()
 		if err != nil {
 			s.damaged++

@@ -140,6 +140,18 @@ func TestAReportIsBounded(t *testing.T) {
 	if r := explainOf(t, s, id.String()); len(r.Events) != maxFrames || len(r.Notices) != 1 || !strings.Contains(r.Notices[0], "10 records more") {
 		t.Errorf("%d events, %q", len(r.Events), r.Notices)
 	}
+	// Nor does a session that is refused again and again take the memory of the server that is asked about it.
+	r := s.Session(client.Session)
+	for range maxShown/MaxEvents + 10 {
+		r.Begin()
+		for range MaxEvents {
+			r.Reply("RCPT", mail.NewReply(550, "5.1.1", "x"), nil, nil, "")
+		}
+		r.End("")
+	}
+	if r := explainOf(t, s, client.Session); len(r.Events) != maxShown || len(r.Notices) != 1 || !strings.Contains(r.Notices[0], "10 records more") {
+		t.Errorf("%d events, %q", len(r.Events), r.Notices)
+	}
 }
 
 func TestADiskThatFailsCostsTheTraceOnly(t *testing.T) {
