@@ -78,7 +78,7 @@
 // connection: close and connect hooks, 220, and nothing but TLS is left of what was
 // before. The client's own address decides what it may, and is counted; until one
 // was given, the connection has no rights by its address. HELO and PROTO stand in
-// place of what the proxy says at EHLO.
+// place of what the proxy says at EHLO. LOGIN does not outlast an ADDR that comes without it.
 //
 // # Where a message can be refused
 //

@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,7 +13,9 @@ import (
 
 // XCLIENT, as Postfix has it: a proxy, or a filter that hands mail on, says for
 // whom it speaks. Whoever may say it is believed in all that it says, LOGIN
-// among it. What it said counts until it says other, or the connection ends.
+// among it. What it said counts until it says other, or the connection ends; LOGIN
+// only until the next ADDR, with which a proxy that uses a connection again begins
+// to speak for somebody else.
 
 // spoken is what was said by XCLIENT and has no place in mail.Client, or none
 // that the next EHLO leaves alone.
@@ -61,6 +64,11 @@ func (s *session) parseXClient(arg string) (c mail.Client, said spoken, named, o
 	params, err := mail.ParseParams(" " + arg)
 	if err != nil || len(params) == 0 {
 		return c, said, false, false
+	}
+	if has := func(keyword string) bool {
+		return slices.ContainsFunc(params, func(q mail.Param) bool { return q.Keyword == keyword })
+	}; has("ADDR") && !has("LOGIN") {
+		c.Auth, c.AuthMech, c.AuthUser = "", "", "" // another client has not logged in
 	}
 	for _, q := range params {
 		value, valid := mail.DecodeXtext(q.Value)

@@ -160,6 +160,17 @@ func TestXClientRights(t *testing.T) {
 			k.do("RCPT TO:<x@else.test>", c.relay)
 		})
 	}
+	// The next client on a connection that a proxy uses again is not the one before.
+	next := proxied(t, func(o *smtpd.Options) { o.AuthRelay = true }).dial().hello()
+	for _, step := range []struct{ say, relay string }{
+		{"ADDR=192.0.2.9 LOGIN=ann", "250"}, {"PORT=4242 HELO=client.test", "250"}, {"ADDR=192.0.2.10", "550 5.7.1"}, {"LOGIN=ann", "250"},
+	} {
+		next.do("XCLIENT "+step.say, "220")
+		next.do("EHLO client.test", "250-")
+		next.do("MAIL FROM:<a@client.test>", "250")
+		next.do("RCPT TO:<x@else.test>", step.relay)
+		next.do("RSET", "250")
+	}
 	// AUTH of the proxy is not that of the client.
 	h := proxied(t, func(o *smtpd.Options) { withUsers(o); o.AuthRelay = true })
 	k := h.dial().hello()
