@@ -249,9 +249,13 @@ func (k *checker) directory(key, what, wanted string) {
 
 // exists: the directory of a listener's socket is not made for it.
 func (k *checker) exists(key, dir string) {
-	if info, err := os.Stat(dir); err != nil {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && (strings.HasPrefix(dir, "/run/") || strings.HasPrefix(dir, "/var/run/")):
+		k.warn(key, "the directory %q of the socket is not there now: it must be when the server starts (systemd: RuntimeDirectory=%s)", dir, filepath.Base(dir))
+	case err != nil:
 		k.fault(key, "the directory %q of the socket: %v; create it", dir, err)
-	} else if !info.IsDir() {
+	case !info.IsDir():
 		k.fault(key, "%q is not a directory", dir)
 	}
 }

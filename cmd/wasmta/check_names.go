@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -44,13 +46,48 @@ func (k *checker) files() {
 			k.fault("notify.template", "template %q: %v", path, err)
 		}
 	}
+	for i, l := range k.cfg.Listeners {
+		k.authorities(fmt.Sprintf("listener.%d.client_ca", i), l.ClientCA)
+	}
+	k.authorities("acme.root", k.cfg.ACME.Root)
+	k.readers(os.Geteuid(), func() bool { _, err := user.Lookup(serviceUser); return err == nil })
 	ours, err := net.InterfaceAddrs()
+	for i, l := range k.cfg.Listeners {
+		if a, bad := netip.ParseAddrPort(l.Address); err == nil && bad == nil && !a.Addr().IsUnspecified() && !a.Addr().IsLoopback() && !has(ours, a.Addr()) {
+			k.warn(fmt.Sprintf("listener.%d.address", i), "listener %q: this machine has no address %s now: the server would not start", l.Name, a.Addr())
+		}
+	}
 	for i, s := range k.cfg.Sources {
 		for _, a := range s.Addresses {
 			if addr, bad := netip.ParseAddr(a); err == nil && bad == nil && !has(ours, addr) {
 				k.warn(fmt.Sprintf("source.%d.addresses", i), "source %q: this machine has no address %s now: what is sent from there waits", s.Name, a)
 			}
 		}
+	}
+}
+
+// authorities: a PEM file of those that sign.
+func (k *checker) authorities(key, path string) {
+	if path == "" {
+		return
+	}
+	data, err := os.ReadFile(path)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(data) {
+		err = errors.New("it has no certificate in PEM")
+	}
+	if err != nil {
+		k.fault(key, "%q: %v", path, err)
+	}
+}
+
+// serviceUser is whom the packages let the server run as.
+const serviceUser = "wasmta"
+
+// readers: root can read what the server's user cannot.
+func (k *checker) readers(uid int, service func() bool) {
+	c := k.cfg
+	if uid == 0 && (c.TLS.Key != "" || len(c.Certificates)+len(c.Secrets)+len(c.Keys)+len(c.Tables) > 0) && service() {
+		k.warn("", "checked as root, who may read what the user %s cannot: runuser -u %s -- wasmta check --config %s tells", serviceUser, serviceUser, c.Path)
 	}
 }
 

@@ -88,3 +88,61 @@ func TestCheckAsksNobodyAboutExamples(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 }
+
+func TestCheckOfWhatTheServerOpens(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty.pem")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := check(t, `hostname = "mx.here.test"
+data_dir = "`+dir+`"
+[[listener]]
+name = "far"
+address = "192.0.2.25:25"
+[[listener]]
+name = "early"
+address = "unix:/run/wasmta-of-a-test/smtp"
+[[listener]]
+name = "nowhere"
+address = "unix:`+dir+`/missing/smtp"
+[[listener]]
+name = "ca"
+address = "127.0.0.1:2525"
+tls = "starttls"
+client_certificate = "ask"
+client_ca = "`+empty+`"
+[tls]
+certificate = "none.pem"
+key = "none.pem"
+[acme]
+domains = ["mx.here.test"]
+accept_terms = true
+http = ":80"
+root = "missing.pem"
+`)
+	for _, want := range []string{
+		`:5:1: warning: listener "far": this machine has no address 192.0.2.25 now`,
+		`:8:1: warning: the directory "/run/wasmta-of-a-test" of the socket is not there now`,
+		`:11:1: the directory "` + dir + `/missing" of the socket: `,
+		`:17:1: "` + empty + `": it has no certificate in PEM`,
+		`:25:1: "`, `missing.pem": open `,
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("check does not say %s:\n%s", want, out)
+		}
+	}
+}
+
+func TestCheckByRootIsNotCheckByTheServersUser(t *testing.T) {
+	c, err := config.Parse([]byte("hostname='h.test'\n[[listener]]\naddress='127.0.0.1:25'\n[secrets]\ns={file='s'}\n"), "x.toml", "/etc/w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for uid, want := range map[int]int{0: 1, 999: 0} {
+		k := checker{cfg: c}
+		if k.readers(uid, func() bool { return true }); len(k.warnings) != want {
+			t.Errorf("as %d: %v", uid, k.warnings)
+		}
+	}
+}
