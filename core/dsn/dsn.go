@@ -414,11 +414,15 @@ func (c *composer) content() part {
 }
 
 // returnedHeader leaves out fields that cannot stand in a notification and
-// stops at MaxReturn.
+// stops at MaxReturn, or at the report's figure if that is less.
 func (c *composer) returnedHeader() []byte {
 	h, err := mail.ParseHeader(c.Header)
 	if err != nil {
 		return nil
+	}
+	limit := MaxReturn
+	if c.MaxReturn > 0 {
+		limit = int(min(c.MaxReturn, MaxReturn))
 	}
 	var b []byte
 	for i := range h.Len() {
@@ -429,7 +433,7 @@ func (c *composer) returnedHeader() []byte {
 		if !isText(raw) {
 			continue
 		}
-		if len(b)+len(raw) > MaxReturn {
+		if len(b)+len(raw) > limit {
 			break
 		}
 		b = append(b, raw...)

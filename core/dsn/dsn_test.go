@@ -524,3 +524,17 @@ func FuzzTemplate(f *testing.F) {
 		}
 	})
 }
+
+// A smaller MaxReturn holds for the header section too, and a larger one does not make notifications of headers.
+func TestTheReturnedHeaderIsBounded(t *testing.T) {
+	line := "X-Long: " + strings.Repeat("x", 90) + "\r\n"
+	for limit, most := range map[int64]int{0: dsn.MaxReturn, 2000: 2000, 10 * dsn.MaxReturn: dsn.MaxReturn} {
+		r := dsn.Report{Action: dsn.Failed, Hostname: "us.test", Envelope: mail.Envelope{ReversePath: mail.Path{Local: "a", Domain: "x.test"}},
+			Recipients: []dsn.Recipient{{Recipient: mail.Recipient{ForwardPath: mail.Path{Local: "b", Domain: "y.test"}}, Result: mail.Result{Outcome: mail.Failed, Reply: *mail.NewReply(550, "5.1.1", "No")}}},
+			Header:     []byte(strings.Repeat(line, 2000) + "\r\n"), MaxReturn: limit}
+		_, _, body, ok := dsn.Compose(r)
+		if got := strings.Count(string(body), "X-Long") * len(line); !ok || got > most || got < most-len(line) {
+			t.Errorf("limit %d: %d octets of the header section, want about %d", limit, got, most)
+		}
+	}
+}
