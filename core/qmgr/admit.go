@@ -101,6 +101,7 @@ func (m *Manager) await(ctx context.Context, e *entry, key mail.NextHop) (admiss
 	if !told {
 		if w.state == parked {
 			w.state = gone
+			m.advance(h) // which forgets it
 			return busy, h
 		}
 		ok = <-w.wait
@@ -108,7 +109,7 @@ func (m *Manager) await(ctx context.Context, e *entry, key mail.NextHop) (admiss
 	if !ok {
 		return suspended, h
 	}
-	e.hop, e.unsent = h, true
+	e.hop, e.unsent, e.seized = h, true, w.seized
 	return granted, h
 }
 

@@ -355,7 +355,7 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 		}
 	}
 	chosen := hops[0]
-	hops, source, closed := m.depart(t.item.ID, hops, t.e.insist)
+	hops, from, closed := m.depart(t.item.ID, hops, t.e.insist)
 	if closed != nil { // one that was chosen only now, or all its sources
 		t.keepAway(g.Recipients, closed)
 		return
@@ -390,7 +390,7 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 	// If a plugin chose another one for this attempt, or from where, that says nothing about h.
 	if site(chosen) == h.key && chosen.Source == g.Hops[0].Source && m.ctx.Err() == nil {
 		v := verdict{answered: answered, dead: dead && !answered, strained: sound && slices.ContainsFunc(results, strains),
-			began: began, took: time.Since(began), worst: results[0], source: source}
+			began: began, took: time.Since(began), worst: results[0], source: from.source, others: from.others}
 		if sound {
 			v.rule, v.why = h.shape.ruleFor(results)
 		}
@@ -415,7 +415,7 @@ func (t *task) attempt(ctx context.Context, g route.Group, h *hop) {
 		return
 	}
 	if t.k.Wants(hook.Result) {
-		t.askResult(ctx, g, hops, source, results)
+		t.askResult(ctx, g, hops, from.source, results)
 	}
 }
 

@@ -56,7 +56,7 @@
 // for ever. [Manager.ResumeHop] ends all of these but the last, and attempts what waits.
 // Where attempts have a source of a pool, a rule suspends, and three failures
 // suspend, that source for the next hop: others go on. If all are suspended, so
-// is the next hop.
+// is the next hop; so it is after three failures in a row from several sources.
 //
 // Items for a suspended next hop are deferred without a connection. That counts
 // as an attempt of theirs in the retry schedule, and they expire as usual.

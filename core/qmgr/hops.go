@@ -72,6 +72,8 @@ type hop struct {
 	failures int           // to connect, in a row
 	pause    time.Duration
 	until    time.Time   // suspended until then
+	culprit  string      // the source from which these were, empty: from no source of a pool
+	culprits bool        // there were several
 	failed   time.Time   // when the last failed attempt began
 	last     mail.Result // of that attempt
 	bars     [bars]bar
@@ -131,8 +133,8 @@ func (m *Manager) forgetHop() {
 				break
 			}
 		}
-		if looks++; looks >= maxLooks && victim != nil {
-			break
+		if looks++; looks >= maxLooks {
+			break // nearly all are in use: upkeep forgets them later
 		}
 	}
 	if victim != nil {
@@ -264,7 +266,7 @@ func (m *Manager) grade(h *hop) {
 // mu is held.
 func (m *Manager) ease(n int) {
 	now := time.Now()
-	for looks := maxLooks; looks > 0 && n > 0; looks-- {
+	for looks := maxLooks; looks > 0 && n > 0; {
 		s := m.squeezed.pop()
 		if s == nil {
 			return
@@ -278,8 +280,12 @@ func (m *Manager) ease(n int) {
 		m.squeezed.push(s)
 		l.shut = false
 		l.hop.shut--
-		if m.tend(l.hop, now); l.hop.listed > 0 {
+		m.tend(l.hop, now)
+		if l.hop.listed > 0 {
 			n--
+		}
+		if l.shut { // only those that can have no more yet count: all others are out of the way
+			looks--
 		}
 	}
 }
@@ -320,7 +326,10 @@ func (m *Manager) seize(h *hop, e *entry, now time.Time) {
 		m.strain++
 	}
 	h.meter.take(now)
-	e.hop, e.unsent = h, true
+	if h.meter.gap >= saveEvery {
+		m.dirty = true
+	}
+	e.hop, e.unsent, e.seized = h, true, now
 }
 
 // release gives back the slot that e holds, if any, and what nothing was sent
@@ -332,7 +341,7 @@ func (m *Manager) release(e *entry) {
 	}
 	e.hop = nil
 	if h.active--; e.unsent {
-		h.meter.giveBack()
+		h.meter.giveBack(e.seized)
 	}
 	if !h.good {
 		m.strain--

@@ -15,6 +15,7 @@ type verdict struct {
 	took     time.Duration
 	worst    mail.Result
 	source   string // of a pool, from which the attempt was made; empty: none was chosen
+	others   bool   // it could have been made from another one
 	rule     *OnReply
 	why      string // the reply that rule is about
 }
@@ -50,15 +51,23 @@ func (m *Manager) judge(h *hop, v verdict) {
 	switch {
 	case v.answered:
 		h.proven = true
+		if h.failures > 0 {
+			m.dirty = true
+		}
 		h.failures, h.pause, h.until = 0, 0, time.Time{}
 		if l != nil {
 			l.failures, l.pause = 0, 0
 		}
 	case v.dead:
+		if h.failures == 0 {
+			h.culprit, h.culprits = v.source, false
+		}
 		h.failures++
+		h.culprits = h.culprits || h.culprit != v.source
 		h.failed, h.last = v.began, v.worst
-		// Those that were under way when it was suspended say nothing new.
-		if h.failures >= suspendAfter && !now.Before(h.until) {
+		// Those that were under way when it was suspended say nothing new, and those
+		// from one source nothing of the others.
+		if h.failures >= suspendAfter && !now.Before(h.until) && (l == nil || h.culprits || !v.others) {
 			pause = min(max(2*h.pause, firstPause), maxPause)
 			h.pause, h.until = pause, now.Add(pause)
 		}

@@ -162,6 +162,7 @@ type entry struct {
 	state  state
 	hop    *hop          // of which it holds a slot while ready or active; nil: none
 	unsent bool          // nothing was handed over for the slot yet
+	seized time.Time     // when it got the slot
 	prio   int           // of the item
 	rcpts  int           // of the item
 	sender *sender       // whose turn it takes, once it was parked

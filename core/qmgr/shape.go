@@ -99,6 +99,8 @@ func local(n mail.NextHop) bool {
 type meter struct {
 	gap, slack time.Duration
 	full       time.Time
+	last       time.Time // when the last was taken; zero: it was given back
+	before     time.Time // full before that
 }
 
 func newMeter(r Rate) meter {
@@ -120,14 +122,20 @@ func (t *meter) next() time.Time {
 }
 
 func (t *meter) take(now time.Time) {
+	t.last, t.before = now, t.full
 	if t.full.Before(now) {
 		t.full = now
 	}
 	t.full = t.full.Add(t.gap)
 }
 
-// giveBack undoes take.
-func (t *meter) giveBack() { t.full = t.full.Add(-t.gap) }
+// giveBack undoes what was taken at a time, if nothing was since. If something was,
+// the rate is lower for a moment rather than higher.
+func (t *meter) giveBack(taken time.Time) {
+	if taken.Equal(t.last) {
+		t.full, t.last = t.before, time.Time{}
+	}
+}
 
 // pacer tells at what pace something goes on.
 type pacer struct {

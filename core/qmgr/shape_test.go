@@ -247,6 +247,38 @@ func TestSourcesOfAPool(t *testing.T) {
 	})
 }
 
+// A source that reaches nothing at a next hop does not keep the others from it;
+// a next hop that none reaches is suspended soon.
+func TestASourceThatReachesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{Pools: twoPools, Pool: "ours", Retry: []time.Duration{time.Minute}})
+		b.agent.answer = func(_ context.Context, hop mail.NextHop, msg *mail.Message) []mail.Result {
+			if hop.Host == "dead.example" || hop.Source == "two" {
+				time.Sleep(5 * time.Second)
+				return same(msg, down)
+			}
+			return same(msg, sent)
+		}
+		b.run()
+		const n = 100
+		for i := range n {
+			b.submit(fmt.Sprintf("u%d@half.example", i))
+			b.submit(fmt.Sprintf("u%d@dead.example", i))
+		}
+		b.sleep(3 * time.Minute)
+		count := map[string]int{}
+		for _, a := range b.agent.mails() {
+			count[a.hops[0].Host+" "+a.hops[0].Source]++
+		}
+		if count["half.example one"] != n || count["half.example two"] > 10 {
+			t.Errorf("one of two sources is of no use: %v", count)
+		}
+		if dead := count["dead.example one"] + count["dead.example two"]; dead > 20 {
+			t.Errorf("%d attempts at a dead next hop: %v", dead, count)
+		}
+	})
+}
+
 func TestAPluginChoosesThePool(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := newBench(t, qmgr.Options{Pools: twoPools, Retry: []time.Duration{time.Minute}, Source: policy(func(e *hook.Event) (hook.Verdict, error) {

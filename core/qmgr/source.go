@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"hash/fnv"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -92,10 +93,16 @@ func choose(pool []Source, id mail.ID, lanes map[string]*lane, now time.Time) (n
 	return name, closed
 }
 
+// origin is where an attempt is made from.
+type origin struct {
+	source string // of a pool; empty: none was chosen
+	others bool   // the pool has another one that is not suspended for the next hop
+}
+
 // depart gives next hops without a source the one that the message goes from,
 // and leaves out those behind the first that are suspended. closed: nothing may
 // go to the first. insist overrides suspensions.
-func (m *Manager) depart(id mail.ID, hops []mail.NextHop, insist bool) (out []mail.NextHop, source string, closed *bar) {
+func (m *Manager) depart(id mail.ID, hops []mail.NextHop, insist bool) (out []mail.NextHop, from origin, closed *bar) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -109,7 +116,7 @@ func (m *Manager) depart(id mail.ID, hops []mail.NextHop, insist bool) (out []ma
 				b := h.barred(now)
 				if b != nil && i == 0 {
 					copied := *b // mu guards the original
-					return nil, "", &copied
+					return nil, origin{}, &copied
 				}
 				if i > 0 && h.suspended(now) {
 					continue
@@ -129,15 +136,19 @@ func (m *Manager) depart(id mail.ID, hops []mail.NextHop, insist bool) (out []ma
 			if b != nil {
 				if i == 0 {
 					copied := *b
-					return nil, "", &copied
+					return nil, origin{}, &copied
 				}
 				continue
 			}
 			if n.Source = name; i == 0 {
-				source = name
+				from.source = name
+				from.others = slices.ContainsFunc(pool, func(s Source) bool {
+					l := lanes[s.Name]
+					return s.Name != name && (l == nil || !l.holds(now))
+				})
 			}
 		}
 		out = append(out, n)
 	}
-	return out, source, nil
+	return out, from, nil
 }

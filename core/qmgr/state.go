@@ -67,7 +67,7 @@ func (b *bar) keep(now time.Time) *savedBar {
 func (m *Manager) state(now time.Time) savedState {
 	s := savedState{Version: stateVersion}
 	for _, h := range m.hops {
-		if !h.troubled(now) || local(h.key) {
+		if !h.troubled(now) || local(h.key) && !h.bars[byOperator].holds(now) {
 			continue
 		}
 		v := savedHop{NextHop: h.key.String(), Used: h.used, Failures: h.failures, Pause: h.pause, Until: h.until}
@@ -90,20 +90,37 @@ func (m *Manager) state(now time.Time) savedState {
 		}
 		s.Hops = append(s.Hops, v)
 	}
-	if len(s.Hops) > maxIdleHops { // the operator's word first, then what was used last
-		slices.SortFunc(s.Hops, func(a, b savedHop) int {
-			if (a.Bars[byOperator] != nil) != (b.Bars[byOperator] != nil) {
-				if a.Bars[byOperator] != nil {
-					return -1
-				}
-				return 1
+	slices.SortFunc(s.Hops, func(a, b savedHop) int { // the operator's word first, then what was used last
+		if (a.Bars[byOperator] != nil) != (b.Bars[byOperator] != nil) {
+			if a.Bars[byOperator] != nil {
+				return -1
 			}
-			return b.Used.Compare(a.Used)
-		})
-		s.Hops = s.Hops[:maxIdleHops]
-	}
-	slices.SortFunc(s.Hops, func(a, b savedHop) int { return cmp.Compare(a.NextHop, b.NextHop) })
+			return 1
+		}
+		return cmp.Or(b.Used.Compare(a.Used), cmp.Compare(a.NextHop, b.NextHop))
+	})
+	s.Hops = s.Hops[:min(len(s.Hops), maxIdleHops)]
 	return s
+}
+
+// text is what is written of s: from the beginning as many as read takes.
+func (s *savedState) text() ([]byte, error) {
+	out := fmt.Appendf(nil, `{"version":%d,"hops":[`, s.Version)
+	first := len(out)
+	for _, h := range s.Hops {
+		one, err := json.Marshal(h)
+		if err != nil {
+			return nil, err
+		}
+		if len(out)+len(one)+len(",]}\n") > maxState {
+			break
+		}
+		if len(out) > first {
+			out = append(out, ',')
+		}
+		out = append(out, one...)
+	}
+	return append(out, "]}\n"...), nil
 }
 
 // save writes Options.State, whole or not at all.
@@ -117,7 +134,7 @@ func (m *Manager) save() error {
 	s := m.state(time.Now())
 	m.dirty = false
 	m.mu.Unlock()
-	text, err := json.Marshal(s)
+	text, err := s.text()
 	if err == nil {
 		err = replace(m.opts.State, text)
 	}
@@ -210,13 +227,13 @@ func (m *Manager) restore(text []byte, now time.Time) error {
 				l.bar = b.bar(now, false)
 			}
 		}
-		h.failures, h.pause, h.until = max(v.Failures, 0), min(max(v.Pause, 0), maxPause), sooner(v.Until, now.Add(firstPause)) // who restarts may have mended it
+		h.failures, h.pause, h.until = max(v.Failures, 0), min(max(v.Pause, 0), maxPause), within(v.Until, now, firstPause) // who restarts may have mended it
 		if v.Window >= 1 && now.Sub(h.used) < memory {
 			h.window = min(v.Window, h.window)
 			h.thresh = h.window
 		}
 		if h.meter.gap > 0 {
-			h.meter.full = sooner(v.Full, now.Add(h.meter.gap+h.meter.slack))
+			h.meter.full = within(v.Full, now, h.meter.gap+h.meter.slack)
 		}
 		hops = append(hops, h)
 	}
@@ -230,27 +247,40 @@ func (m *Manager) restore(text []byte, now time.Time) error {
 
 // bar makes a stored bar one again, no longer than it can have been.
 func (b savedBar) bar(now time.Time, operator bool) bar {
-	out := bar{b.Until, b.Forever && operator, mail.Printable(b.Why)}
-	if !operator {
-		out.until = sooner(out.until, now.Add(24*time.Hour))
+	longest := 24 * time.Hour
+	if operator {
+		longest = maxByOperator
 	}
-	return out
+	return bar{within(b.Until, now, longest), b.Forever && operator, mail.Printable(b.Why)}
 }
 
-func sooner(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
+// within is a time from elsewhere as one of the clock that nobody sets, at most d
+// from now: nothing is to be suspended for years because the clock was set back.
+func within(t, now time.Time, d time.Duration) time.Time {
+	if !t.After(now) {
+		return t
 	}
-	return b
+	return now.Add(min(t.Sub(now), d))
 }
 
 // upkeep saves what is to be kept and forgets next hops that nothing went to for
 // long.
 func (m *Manager) upkeep(now time.Time) {
 	m.mu.Lock()
+	over := len(m.hops) - maxIdleHops
 	for _, h := range m.hops {
-		if h.idle() && now.Sub(h.used) > memory && !h.troubled(now) {
+		if h.idle() && (over > 0 || now.Sub(h.used) > memory) && !h.troubled(now) {
 			m.dropHop(h)
+			over--
+		}
+	}
+	for _, h := range m.hops { // as many as there are in use at once
+		if over <= 0 {
+			break
+		}
+		if h.idle() && !h.bars[byOperator].holds(now) {
+			m.dropHop(h)
+			over--
 		}
 	}
 	dirty := m.dirty

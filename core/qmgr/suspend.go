@@ -30,8 +30,12 @@ const (
 	bars // how many these are
 )
 
-// maxSuspended is how many next hops the operator can suspend.
-const maxSuspended = 1000
+const (
+	// maxSuspended is how many next hops the operator can suspend.
+	maxSuspended = 1000
+	// maxByOperator is how long, unless it is for ever.
+	maxByOperator = 366 * 24 * time.Hour
+)
 
 // barred is the suspension that lasts longest, of those that hold; nil: none.
 func (h *hop) barred(now time.Time) (b *bar) {
@@ -53,9 +57,7 @@ func (h *hop) suspended(now time.Time) bool { return now.Before(h.until) || h.ba
 // The last word counts.
 func (m *Manager) suspend(key mail.NextHop, until time.Time) {
 	now := time.Now()
-	if limit := now.Add(hook.MaxSuspend); until.After(limit) {
-		until = limit
-	}
+	until = within(until, now, hook.MaxSuspend)
 	m.mu.Lock()
 	h := m.hopAt(key)
 	h.bars[byPlugin] = bar{until: until, why: "by a plugin"}
