@@ -73,7 +73,8 @@ func WantsBody(env mail.Envelope, size, limit int64) bool {
 }
 
 // Wanted returns the recipients that asked for a notification of this action.
-// Whoever gave BY in mode N asked for that of a delay too (RFC 2852 4.1.5).
+// Whoever gave BY in mode N asked for that of a delay too (RFC 2852 4.1.5), and
+// with BY for that of the message going on to where it does not count (4.1.4).
 func Wanted(a Action, env mail.Envelope, recipients []Recipient) []Recipient {
 	if env.ReversePath.IsNull() {
 		return nil
@@ -81,7 +82,8 @@ func Wanted(a Action, env mail.Envelope, recipients []Recipient) []Recipient {
 	late := a == Delayed && !env.By.Time.IsZero() && !env.By.Return
 	var wanted []Recipient
 	for _, r := range recipients {
-		if (r.Notify.Wants(a.notify()) || late) && r.Notify&mail.NotifyNever == 0 {
+		beyond := a == Success && r.Result.Relayed && !env.By.Time.IsZero()
+		if (r.Notify.Wants(a.notify()) || late || beyond) && r.Notify&mail.NotifyNever == 0 {
 			wanted = append(wanted, r)
 		}
 	}

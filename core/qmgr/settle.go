@@ -202,11 +202,11 @@ func (t *task) mustSettle() bool {
 	return slices.ContainsFunc(t.rcpts, func(r recipient) bool { return r.answered && r.result.Outcome != mail.Deferred })
 }
 
-// late tells whether the sender is to be told of the delay: after a time, and
-// when the deadline of BY in mode N is over (RFC 2852 4.1.5).
+// late tells whether the sender is to be told of the delay: after a time, or,
+// where BY in mode N says when, at that one (RFC 2852 4.1.5).
 func (t *task) late(now time.Time) bool {
-	if by := t.msg.Envelope.By; !by.Return && !by.Time.IsZero() && !now.Before(by.Time) {
-		return true
+	if by := t.msg.Envelope.By; !by.Return && !by.Time.IsZero() {
+		return !now.Before(by.Time)
 	}
 	since := t.item.Arrived
 	if held := t.msg.Envelope.HoldUntil; held.After(since) {
