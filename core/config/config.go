@@ -572,7 +572,7 @@ func (c *Config) check(p *checker) {
 			p.fault(key+"address", "the address %q is used by two listeners; give each its own", l.Address)
 		case strings.HasPrefix(l.Address, "systemd:"):
 		case unix && path == "", !unix && (err != nil || !portNumber(port)):
-			p.fault(key+"address", "address %q must be HOST:PORT (\"0.0.0.0:25\", \"[::]:25\"), unix:PATH or systemd:NAME", l.Address)
+			p.fault(key+"address", "address %q must be HOST:PORT (\":25\" for all addresses), unix:PATH or systemd:NAME", l.Address)
 		case unix && len(path) > maxUnixPath:
 			p.fault(key+"address", "the path %q is %d octets long; unix sockets allow about %d: set a shorter one", path, len(path), maxUnixPath)
 		}

@@ -216,7 +216,7 @@ func (c *Config) checkTransport(p *checker) {
 				p.fault("acme.http", "http = %q: write HOST:PORT; the authority connects to port 80", c.ACME.HTTP)
 			}
 		} else if !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.TLS == TLSImplicit && l.ClientCA == "" }) {
-			p.fault("acme.http", "[acme] cannot prove that the domains are ours: set http = \"0.0.0.0:80\", or have a listener with tls = \"implicit\" at port 443")
+			p.fault("acme.http", "[acme] cannot prove that the domains are ours: set http = \":80\", or have a listener with tls = \"implicit\" at port 443")
 		}
 		for _, d := range c.ACME.Domains {
 			if !strings.Contains(string(d), ".") || strings.HasPrefix(string(d), "[") {
