@@ -3,7 +3,6 @@ package mta
 import (
 	"iter"
 	"strconv"
-	"time"
 
 	"github.com/wasmta/wasmta/hostapi/abi"
 	"github.com/wasmta/wasmta/sdk/go/internal/guest"
@@ -36,12 +35,13 @@ func (s *Session) RequireTLS() bool { return flag(abi.RequireTLS) }
 func (s *Session) EnvelopeID() string { return text(abi.DSNEnvid) }
 
 // HoldUntil is the time before which the message is not to be delivered
-// (FUTURERELEASE); zero: at once.
-func (s *Session) HoldUntil() time.Time { return instant(guest.GetNum(abi.HoldUntil)) }
+// (FUTURERELEASE), in milliseconds since 1970; 0: at once.
+func (s *Session) HoldUntil() int64 { return instant(guest.GetNum(abi.HoldUntil)) }
 
-// DeliverBy is the deadline that the client gave with BY; zero: none. returned
-// tells that the message goes back when it is late; else its sender is told.
-func (s *Session) DeliverBy() (deadline time.Time, returned bool) {
+// DeliverBy is the deadline that the client gave with BY, in milliseconds since
+// 1970; 0: none. returned tells that the message goes back when it is late; else
+// its sender is told.
+func (s *Session) DeliverBy() (deadline int64, returned bool) {
 	return instant(guest.GetNum(abi.DeliverBy)), guest.GetNum(abi.DeliverByMode) == 2
 }
 
@@ -52,12 +52,9 @@ func (s *Session) MTPriority() int {
 	return n
 }
 
-func instant(ms int64) time.Time {
-	if ms < 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms)
-}
+// instant is a number that may be an error. Package time would make every plugin
+// larger.
+func instant(ms int64) int64 { return max(ms, 0) }
 
 // SizeLimit is the largest content that is taken, in octets.
 func (s *Session) SizeLimit() int64 { return number64(abi.SizeLimit) }
@@ -124,10 +121,10 @@ func (r Recipient) Orcpt() string { return r.text(abi.RcptOrcpt) }
 // FAILURE, 8 DELAY; 0: not given.
 func (r Recipient) Notify() int { return r.number(abi.RcptNotify) }
 
-// ValidSince is the time since which the mailbox must have had its owner (RRVS);
-// zero: that is not asked. If it has changed hands since, refuse it with
-// 550 5.7.17.
-func (r Recipient) ValidSince() time.Time {
+// ValidSince is the time since which the mailbox must have had its owner (RRVS),
+// in milliseconds since 1970; 0: that is not asked. If it has changed hands
+// since, refuse it with 550 5.7.17.
+func (r Recipient) ValidSince() int64 {
 	return instant(guest.ListNum(abi.ListRcpt, r.index, abi.RcptValidSince))
 }
 
