@@ -36,6 +36,7 @@ func TestABadBdatLineCloses(t *testing.T) {
 		"hexadecimal":     "BDAT 0x28\r\n",
 		"two parameters":  "BDAT 40 LAST LAST\r\n",
 		"other parameter": "BDAT 40 FIRST\r\n",
+		"long s":          "BDAT 40 LA\u017fT\r\n",
 	} {
 		for _, split := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s split=%v", name, split), func(t *testing.T) {

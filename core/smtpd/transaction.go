@@ -373,7 +373,7 @@ func chunkCost(n int64) int {
 func parseBdat(arg string) (n int64, last, ok bool) {
 	size, rest, more := strings.Cut(arg, " ")
 	rest = strings.TrimLeft(rest, " ")
-	if more && !strings.EqualFold(rest, "LAST") {
+	if more && (len(rest) != len("LAST") || !strings.EqualFold(rest, "LAST")) { // U+017F is an s to EqualFold
 		return 0, false, false
 	}
 	if size == "" || len(size) > 20 {
