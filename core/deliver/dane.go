@@ -181,7 +181,7 @@ func (t *attempt) secure(ctx context.Context, x resolve.Exchange, h resolve.Host
 	if t.report {
 		return nil
 	}
-	if t.j.m.Envelope.RequireTLS && t.byMX && !x.Secure && (t.sts == nil || t.sts.Mode != mtasts.Enforce && !t.sts.Match(x.Host)) && !strings.HasPrefix(t.domain, "[") {
+	if e := &t.j.m.Envelope; e.RequireTLS && !e.ReversePath.IsNull() && t.byMX && !x.Secure && (t.sts == nil || t.sts.Mode != mtasts.Enforce && !t.sts.Match(x.Host)) && !strings.HasPrefix(t.domain, "[") {
 		return errUnvouched // RFC 8689 8.2
 	}
 	if t.a.o.DANE != nil && x.Secure && !t.ep.lmtp {

@@ -130,6 +130,8 @@ func TestWhatOneHostLacksAnotherMayHave(t *testing.T) {
 		"RFC 8689 4.2.1: one is down":                {requireTLS, "REQUIRETLS", []string{"-", "!", "-"}, "deferred 4.4.1"},
 		"RFC 8689 4.2.1: one without TLS":            {requireTLS, "REQUIRETLS", []string{".", "+"}, "sent 2.0.0"},
 		"RFC 8689 4.2.1: only without TLS":           {requireTLS, "REQUIRETLS", []string{".", "."}, "deferred 4.7.4"},
+		"RFC 8689 5: a notification, none has":       {func(m *mail.Message) { m.Envelope.RequireTLS, m.Envelope.ReversePath = true, mail.Path{} }, "SIZE", []string{"+"}, "sent 2.0.0"},
+		"RFC 8689 5: a notification, no TLS":         {func(m *mail.Message) { m.Envelope.RequireTLS, m.Envelope.ReversePath = true, mail.Path{} }, "SIZE", []string{"."}, "deferred 4.7.4"},
 		"SMTPUTF8":                                   {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"-", "+"}, "sent 2.0.0"},
 		"SMTPUTF8, none":                             {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"-", "-"}, "bounced 5.6.7"},
 		"SMTPUTF8, down":                             {func(m *mail.Message) { m.Envelope.ReversePath = path("ü@x.test") }, "SMTPUTF8", []string{"-", "!"}, "deferred 4.4.1"},
@@ -209,6 +211,16 @@ func TestRequireTLSWantsExchangersThatSomethingVouchesFor(t *testing.T) {
 			want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, m), c.want)
 			if c.want == "bounced 5.7.30" && len(r.list) != 0 {
 				t.Errorf("reported: %+v", r.list)
+			}
+			// A notification is not thrown away because nothing does.
+			m.Envelope.ReversePath = mail.Path{}
+			switch res := a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportMX}}, m); c.want {
+			case "bounced 5.7.30":
+				want(t, res, "sent 2.0.0")
+			default:
+				if res[0].Outcome == mail.Failed {
+					t.Errorf("a notification is thrown away: %s", res[0].Reply.String())
+				}
 			}
 			// Who is named by the operator, or by the address, is looked up nowhere.
 			m.Envelope.Recipients[0].ForwardPath = path("b@[127.0.0.1]")

@@ -67,9 +67,10 @@ type Recipient struct {
 
 // WantsBody tells whether Compose would return the body of a message with this
 // envelope and size, in octets, so that the caller need not read it in vain.
-// limit is the report's MaxReturn.
+// limit is the report's MaxReturn. Of a message with REQUIRETLS the header
+// section is enough (RFC 8689 5).
 func WantsBody(env mail.Envelope, size, limit int64) bool {
-	return env.Return == mail.ReturnFull && env.Body != mail.BodyBinaryMIME && size <= cmp.Or(limit, MaxReturn)
+	return env.Return == mail.ReturnFull && !env.RequireTLS && env.Body != mail.BodyBinaryMIME && size <= cmp.Or(limit, MaxReturn)
 }
 
 // Wanted returns the recipients that asked for a notification of this action.
@@ -126,6 +127,7 @@ func Compose(r Report) (env mail.Envelope, header, body []byte, ok bool) {
 		ForwardPath: r.To,
 		RcptParams:  mail.RcptParams{Notify: mail.NotifyNever},
 	}}}
+	env.RequireTLS = r.Envelope.RequireTLS
 	env.SMTPUTF8 = c.global || r.To.NeedsUTF8()
 	if eight {
 		env.Body = mail.Body8BitMIME

@@ -538,3 +538,18 @@ func TestTheReturnedHeaderIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// RFC 8689 5: what must not be read on its way must not be read on its way back.
+func TestNotificationsAboutRequireTLS(t *testing.T) {
+	r := dsn.Report{Action: dsn.Failed, Hostname: "us.test", Envelope: mail.Envelope{ReversePath: mail.Path{Local: "a", Domain: "x.test"}},
+		Recipients: []dsn.Recipient{{Recipient: mail.Recipient{ForwardPath: mail.Path{Local: "b", Domain: "y.test"}}, Result: mail.Result{Outcome: mail.Failed, Reply: *mail.NewReply(550, "5.1.1", "No")}}},
+		Header:     []byte("Subject: x\r\n\r\n"), Body: []byte("secret\r\n"), Size: 20}
+	r.Envelope.Return = mail.ReturnFull
+	for _, require := range []bool{false, true} {
+		r.Envelope.RequireTLS = require
+		env, _, body, ok := dsn.Compose(r)
+		if !ok || env.RequireTLS != require || strings.Contains(string(body), "secret") == require || dsn.WantsBody(r.Envelope, r.Size, 0) == require {
+			t.Errorf("REQUIRETLS %v: %+v\n%s", require, env, body)
+		}
+	}
+}

@@ -103,7 +103,7 @@ func (r report) message(from, to mail.Path, name, host string, now time.Time) (M
 		{"Message-ID", "<" + r.ID + ">"},
 		{"TLS-Report-Domain", name},
 		{"TLS-Report-Submitter", submitter},
-		{"TLS-Required", "No"}, // RFC 8689 5: it is about TLS that fails
+		{"TLS-Required", "No"}, // RFC 8689 3: it is about TLS that fails
 		{"Auto-Submitted", "auto-generated"},
 		{"MIME-Version", "1.0"},
 		{"Content-Type", "multipart/report; report-type=\"tlsrpt\";\r\n boundary=\"" + boundary + "\""},
