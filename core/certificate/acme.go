@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -70,6 +71,7 @@ type domain struct {
 	temporary bool
 	due       time.Time // of the next attempt
 	failures  int       // in a row
+	early     int       // certificates in a row that were due when they came
 }
 
 func newAuthority(o Options, changed func()) (*authority, error) {
@@ -96,7 +98,7 @@ func newAuthority(o Options, changed func()) (*authority, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
 	}
-	a.http = &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	a.http = &http.Client{Transport: bounded{transport}, Timeout: 30 * time.Second}
 	var err error
 	if a.shelf, err = newShelf(a.opt.Dir, a.opt.Directory); err != nil {
 		return nil, err
@@ -203,8 +205,12 @@ func (a *authority) attempt(ctx context.Context, d *domain) {
 		d.cert, d.temporary = cert, false
 		a.mu.Unlock()
 		d.failures, d.due = 0, renewal(cert.Leaf)
-		if soon := a.now().Add(backoff[0]); d.due.Before(soon) { // a clock that is wrong, or a life of seconds
+		// With a clock that is wrong, or a life of seconds, another is due at once.
+		if soon := a.now().Add(backoff[min(d.early, len(backoff)-1)]); d.due.Before(soon) {
 			d.due = soon
+			d.early++
+		} else {
+			d.early = 0
 		}
 		a.changed()
 		a.log.Info("certificate obtained", "domain", d.name, "until", cert.Leaf.NotAfter.UTC().Format(time.RFC3339), "renewal", d.due.UTC().Format(time.RFC3339))
@@ -218,6 +224,9 @@ func (a *authority) attempt(ctx context.Context, d *domain) {
 	if errors.As(err, &said) {
 		if after, ok := acme.RateLimit(said); ok {
 			pause = min(max(pause, after), 24*time.Hour)
+		}
+		if problem(said) == "accountDoesNotExist" { // any more: the next attempt makes it again
+			a.account = nil
 		}
 	}
 	d.failures++
@@ -245,7 +254,7 @@ func advice(kind, name string, err error) string {
 		}
 		return fmt.Sprintf("let the name %s lead to this machine in DNS, and port %s be reached from the Internet, then send SIGHUP", name, port)
 	case errors.As(err, &said):
-		switch problem := said.ProblemType[strings.LastIndexByte(said.ProblemType, ':')+1:]; problem {
+		switch problem(said) {
 		case "rateLimited":
 			return "wait: the authority has had too many requests for this domain"
 		case "caa":
@@ -256,7 +265,16 @@ func advice(kind, name string, err error) string {
 			return "do what the authority says, or choose another directory in [acme]"
 		}
 	}
-	return "see the error; the directory of [acme] must be reached by HTTPS"
+	var reach *url.Error
+	if errors.As(err, &reach) {
+		return "let this machine reach the directory of [acme] by HTTPS"
+	}
+	return "see the error"
+}
+
+// problem is the last part of an error's type (RFC 8555 6.7).
+func problem(e *acme.Error) string {
+	return e.ProblemType[strings.LastIndexByte(e.ProblemType, ':')+1:]
 }
 
 // brief is an error on one line, and not as long as the authority likes.
@@ -278,8 +296,8 @@ func (a *authority) obtain(ctx context.Context, d *domain, kind string) (*tls.Ce
 	if err != nil {
 		return nil, fmt.Errorf("order: %w", err)
 	}
-	for _, url := range order.AuthzURLs {
-		if err := a.prove(ctx, client, url, d.name, kind); err != nil {
+	for _, at := range order.AuthzURLs {
+		if err := a.prove(ctx, client, at, d.name, kind); err != nil {
 			return nil, err
 		}
 	}
@@ -310,7 +328,7 @@ func (a *authority) register(ctx context.Context) (*acme.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &acme.Client{Key: key, HTTPClient: a.http, DirectoryURL: a.opt.Directory, UserAgent: "wasmta"}
+	c := &acme.Client{Key: key, HTTPClient: a.http, DirectoryURL: a.opt.Directory, UserAgent: "wasmta", RetryBackoff: again}
 	account := &acme.Account{}
 	if a.opt.Email != "" {
 		account.Contact = []string{"mailto:" + a.opt.Email}
@@ -324,8 +342,8 @@ func (a *authority) register(ctx context.Context) (*acme.Client, error) {
 }
 
 // prove shows the authority that a domain is ours (RFC 8555 7.5).
-func (a *authority) prove(ctx context.Context, client *acme.Client, url, name, kind string) error {
-	z, err := client.GetAuthorization(ctx, url)
+func (a *authority) prove(ctx context.Context, client *acme.Client, at, name, kind string) error {
+	z, err := client.GetAuthorization(ctx, at)
 	if err != nil {
 		return fmt.Errorf("authorization: %w", err)
 	}
@@ -344,7 +362,7 @@ func (a *authority) prove(ctx context.Context, client *acme.Client, url, name, k
 	if _, err := client.Accept(ctx, z.Challenges[i]); err != nil {
 		return fmt.Errorf("challenge: %w", err)
 	}
-	if _, err := client.WaitAuthorization(ctx, url); err != nil {
+	if _, err := client.WaitAuthorization(ctx, at); err != nil {
 		return fmt.Errorf("the authority does not see that %s is ours: %w", name, err)
 	}
 	return nil

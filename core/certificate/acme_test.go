@@ -367,3 +367,44 @@ func TestDamagedFiles(t *testing.T) {
 		t.Errorf("without a challenge: %v", err)
 	}
 }
+
+// An authority that has lost its accounts, as a private one does when it is set
+// up again, gets another.
+func TestAnAccountThatIsGone(t *testing.T) {
+	c := startCA(t)
+	m := startMachine(t, c, ACME{Domains: []string{"mx.example.org"}, Dir: t.TempDir(), HTTP: anyPort})
+	<-m.waits
+	c.mu.Lock()
+	c.refuse, c.now = "accountDoesNotExist", m.authority.now
+	before := c.accounts
+	c.mu.Unlock()
+	m.after(61 * 24 * time.Hour)
+	c.mu.Lock()
+	c.refuse = ""
+	c.mu.Unlock()
+	m.after(time.Minute)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.accounts != before+1 || len(c.keys) != 2 {
+		t.Errorf("%d accounts after %d, %d certificates", c.accounts, before, len(c.keys))
+	}
+}
+
+// Certificates that are due when they come, for a clock that is wrong, are not
+// asked for each minute: the authority counts them.
+func TestAClockThatIsWrong(t *testing.T) {
+	c := startCA(t)
+	c.now = func() time.Time { return time.Now().AddDate(-1, 0, 0) }
+	m := startMachine(t, c, ACME{Domains: []string{"mx.example.org"}, Dir: t.TempDir(), HTTP: anyPort})
+	for i, want := range []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute} {
+		next := <-m.waits
+		if d := next - want; d < -time.Second || d > time.Second {
+			t.Errorf("after certificate %d the next is in %v, want %v", i+1, next, want)
+		}
+		m.mu.Lock()
+		m.clock = m.clock.Add(want)
+		m.mu.Unlock()
+		m.on <- struct{}{}
+	}
+	<-m.waits
+}

@@ -35,14 +35,15 @@ type ca struct {
 	life       time.Duration
 	now        func() time.Time // for validity
 
-	mu      sync.Mutex
-	key     *ecdsa.PrivateKey
-	cert    *x509.Certificate
-	serial  int64
-	orders  []*order
-	keys    []string // public keys of the certificates, in order
-	refuse  string   // problem type that new orders get
-	options []string // challenge types that are offered
+	mu       sync.Mutex
+	key      *ecdsa.PrivateKey
+	cert     *x509.Certificate
+	serial   int64
+	accounts int
+	orders   []*order
+	keys     []string // public keys of the certificates, in order
+	refuse   string   // problem type that new orders get
+	options  []string // challenge types that are offered
 }
 
 type order struct{ name, challenge, status, pem, problem string }
@@ -93,6 +94,7 @@ func (c *ca) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "dir":
 		say(200, object{"newNonce": c.URL + "/nonce", "newAccount": c.URL + "/account", "newOrder": c.URL + "/new", "revokeCert": c.URL, "keyChange": c.URL})
 	case "account":
+		c.accounts++
 		w.Header().Set("Location", c.URL+"/account/1")
 		say(201, object{"status": "valid"})
 	case "new":
