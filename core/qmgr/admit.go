@@ -60,6 +60,7 @@ func (m *Manager) park(e *entry, key mail.NextHop, who string) (admission, *hop,
 // held.
 func (m *Manager) shelve(e *entry, h *hop, who string, now time.Time) (admission, time.Duration) {
 	s := m.senderOf(who)
+	defer m.forgetSender(s) // who is told to come back
 	if len(m.known) >= m.opts.MaxRefs/4 && !e.insist {
 		switch {
 		case !h.free && h.waiting >= max(m.opts.MaxRefs/maxParked, 1):

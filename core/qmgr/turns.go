@@ -205,6 +205,7 @@ func (m *Manager) serve(h *hop, now time.Time) *entry {
 	suspended := h.suspended(now)
 	if m.refusal(h, now) == fine {
 		for e := h.urgent.pop(); e != nil; e = h.urgent.pop() {
+			m.forgetSender(e.sender)
 			if e.state == parked {
 				m.seize(h, e, now)
 				e.state = ready
