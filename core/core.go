@@ -107,13 +107,14 @@ func (s *Server) build() (err error) {
 	if err := syncParents(c.DataDir); err != nil {
 		return fmt.Errorf("data_dir %s cannot be made durable: %w", c.DataDir, err)
 	}
-	if err := s.buildCertificates(); err != nil {
-		return err
-	}
 	s.store, err = pebblestore.Open(pebblestore.Options{
 		Dir: filepath.Join(c.DataDir, "queue"), Logger: o.Log.Program("queue"), MinFree: int64(c.Limits.MinFree), Fatal: o.Fatal,
 	})
 	if err != nil {
+		return err
+	}
+	// Who has the queue has the directory, and may make keys in it.
+	if err := s.buildCertificates(); err != nil {
 		return err
 	}
 	if s.rules, err = hold.Open(filepath.Join(c.DataDir, "hold-rules")); err != nil {

@@ -216,6 +216,31 @@ func TestWhatIsNoSocketStays(t *testing.T) {
 	}
 }
 
+// A second server for the same directory finds it taken before it writes there:
+// it would replace keys that the first has in use.
+func TestTheSecondServerLeavesTheKeys(t *testing.T) {
+	dir := t.TempDir()
+	parse := func(rest string) *config.Config {
+		c, err := config.Parse(fmt.Appendf(nil, settings, "127.0.0.1:0", filepath.Join(shortDir(t), "a"), rest), "test.toml", dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first, err := core.New(core.Options{Config: parse(""), Log: event.NewLog(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	second := parse("[acme]\ndomains = ['mx.here.test']\naccept_terms = true\nhttp = '127.0.0.1:80'\n")
+	if _, err := core.New(core.Options{Config: second, Log: event.NewLog(slog.DiscardHandler)}); err == nil {
+		t.Fatal("two servers have one queue")
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "data", "acme")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the second has written keys: %v", err)
+	}
+}
+
 // parseListener is a configuration with one listener.
 func parseListener(t *testing.T, address string) *config.Config {
 	t.Helper()
