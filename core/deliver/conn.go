@@ -169,6 +169,9 @@ func (a *Agent) open(ctx context.Context, ep endpoint, policy mail.TLSPolicy, w 
 	}
 	nc, err := d.DialContext(ctx, network, addr)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, failed("4.3.2", "Delivery was interrupted connecting to "+ep.peer())
+		}
 		if se := (*os.SyscallError)(nil); ep.source.IsValid() && errors.As(err, &se) && se.Syscall == "bind" {
 			a.o.Log.Error("connections cannot come from a source: is it an address of this machine?", "source", ep.source.String(), "relay", ep.relay(), "error", errText(err))
 			return nil, failed("4.3.5", fmt.Sprintf("Connecting to %s from %s: %s", ep.peer(), ep.source, errText(err)))
@@ -273,13 +276,14 @@ func (c *conn) startTLS(ctx context.Context, policy mail.TLSPolicy) *failure {
 		}
 	}
 	tc := tls.Client(c.nc, config)
-	ctx, cancel := context.WithTimeout(ctx, c.o.Timeouts.TLS)
+	limited, cancel := context.WithTimeout(ctx, c.o.Timeouts.TLS)
 	defer cancel()
 	c.nc.SetDeadline(time.Time{})
-	if err := tc.HandshakeContext(ctx); err != nil {
-		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			c.watch.tell(c, tlsFault(err), err)
+	if err := tc.HandshakeContext(limited); err != nil {
+		if ctx.Err() != nil {
+			return failed("4.3.2", "Delivery was interrupted in the TLS handshake with "+c.peer())
 		}
+		c.watch.tell(c, tlsFault(err), err)
 		f := failed("4.7.5", fmt.Sprintf("TLS with %s: %s", c.peer(), errText(err)))
 		f.tls = true
 		return f

@@ -3,6 +3,7 @@ package deliver_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -105,6 +106,26 @@ func TestRepliesBeforeTLS(t *testing.T) {
 				t.Errorf("%s: %s, %q", name, res[0].Reply.String(), &got)
 			}
 		}
+	}
+}
+
+// A server that is stopped in the middle of a handshake has not seen TLS fail, and sends nothing in clear text for it.
+func TestInterruptedHandshake(t *testing.T) {
+	for _, policy := range []mail.TLSPolicy{mail.TLSOpportunistic, mail.TLSVerify} {
+		ctx, cancel := context.WithCancel(t.Context())
+		hop := hostile(t, func(c net.Conn) {
+			r := bufio.NewReader(c)
+			io.WriteString(c, "220 mx.test\r\n")
+			r.ReadString('\n')
+			io.WriteString(c, "250-mx.test\r\n250 STARTTLS\r\n")
+			r.ReadString('\n')
+			io.WriteString(c, "220 Go\r\n")
+			r.ReadByte()
+			cancel()
+			io.Copy(io.Discard, r)
+		})
+		hop.TLS = policy
+		want(t, newAgent(t, deliver.Options{}).Deliver(ctx, []mail.NextHop{hop}, message(body, "b@y.test")), "deferred 4.3.2")
 	}
 }
 
