@@ -148,6 +148,7 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	go func() {
+		super.ready(cfg, "") // here: a systemd that does not listen holds nobody up
 		for {
 			select {
 			case <-ctx.Done():
@@ -164,7 +165,6 @@ func (e *env) runServe(cfg *config.Config, path string) error {
 			}
 		}
 	}()
-	super.ready(cfg, "")
 	watched, unwatch := context.WithCancel(context.Background()) // draining can hang as well
 	go super.watchdog(watched, server.Alive)
 	defer context.AfterFunc(ctx, func() { super.heard(super.Stopping()) })()
