@@ -211,6 +211,7 @@ func (s *Server) newIntake() *intake {
 	in := &intake{
 		store: s.store, lifetime: c.Queue.Lifetime.Std(), enqueue: s.queue.Enqueue,
 		hostname: c.Hostname, template: s.template, maxReturn: int64(c.Notify.MaxSize), log: s.log, trace: s.trace, rules: s.rules,
+		backscatter: backscatter(c),
 	}
 	in.postmaster, in.domain = ownPostmaster(c)
 	return in

@@ -28,8 +28,10 @@ type intake struct {
 	hostname  string
 	template  *dsn.Template
 	maxReturn int64
-	log       event.Log
-	trace     *trace.Store // nil: none is kept
+	// backscatter is [qmgr.Options.Backscatter].
+	backscatter func(client *mail.Client, to mail.Path, r mail.Result, by string) bool
+	log         event.Log
+	trace       *trace.Store // nil: none is kept
 
 	// postmaster, if not null, takes what is for postmaster at domain.
 	postmaster mail.Path
@@ -90,6 +92,9 @@ func (d *draft) Commit(ctx context.Context, env mail.Envelope, header []byte, ho
 		}
 	}
 	expanded := expand(&env)
+	if d.in.backscatter != nil {
+		expanded = slices.DeleteFunc(expanded, func(r dsn.Recipient) bool { return d.in.backscatter(&env.Client, r.ForwardPath, r.Result, "") })
+	}
 	opt := d.in.options(&env.MailParams, time.Now())
 	opt.Held, opt.Reason = hold != "", hold
 	d.in.rule(&env, &opt, d.ID())

@@ -32,13 +32,14 @@ func template(c *config.Config) (*dsn.Template, error) {
 	return t, nil
 }
 
-// backscatter tells whether a notification of failure would go to somebody who
-// perhaps never sent the message. Strangers are those who neither authenticated
+// backscatter tells whether a notification would go to somebody who perhaps never
+// sent the message. Strangers are those who neither authenticated
 // nor are of relay_networks. What should have been refused in their session, but
 // was not known then, is what we do not want ourselves: a plugin rejects after
 // the message was accepted, or a recipient of ours, or of a domain that we relay for, does not exist or is not
 // allowed (RFC 3463 X.1 and X.7). What a host out there refuses, what expires and
-// what does not fit a mailbox is always notified, unless strangers = "none".
+// what does not fit a mailbox is always notified, and so are delays and, where asked for, success, unless
+// strangers = "none".
 func backscatter(c *config.Config) func(*mail.Client, mail.Path, mail.Result, string) bool {
 	if c.Notify.Strangers == "all" {
 		return nil

@@ -24,8 +24,9 @@ import (
 	"github.com/wasmta/wasmta/core/mailtest"
 )
 
-// picking is a server with a maildrop whose waits a test may end.
-func picking(t *testing.T, peer *mailtest.SMTP, policy hook.Handler, stages ...hook.Stage) *pickup {
+// picking is a server with a maildrop whose waits a test may end. top and rest are
+// of its configuration.
+func picking(t *testing.T, peer *mailtest.SMTP, top, rest string, policy hook.Handler, stages ...hook.Stage) *pickup {
 	t.Helper()
 	short, err := os.MkdirTemp("", "mta")
 	if err != nil {
@@ -35,6 +36,7 @@ func picking(t *testing.T, peer *mailtest.SMTP, policy hook.Handler, stages ...h
 	c, err := config.Parse(fmt.Appendf(nil, `
 hostname = "mx.here.test"
 data_dir = "data"
+%s
 [[listener]]
 name = "mx"
 role = "mx"
@@ -48,7 +50,8 @@ resolvers = ["127.0.0.1:9"]
 socket = %q
 [limits]
 min_free = "1MB"
-`, peer.Addr, filepath.Join(short, "s")), "test.toml", t.TempDir())
+%s
+`, top, peer.Addr, filepath.Join(short, "s"), rest), "test.toml", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +137,7 @@ func (p *pickup) refused(t *testing.T, age time.Duration) {
 func TestASenderIsToldOnce(t *testing.T) {
 	peer := mailtest.ServeSMTP(t, mailtest.Script{})
 	var tries atomic.Int32
-	p := picking(t, peer, hook.HandlerFunc(func(_ context.Context, e *hook.Event) (hook.Verdict, error) {
+	p := picking(t, peer, "", "", hook.HandlerFunc(func(_ context.Context, e *hook.Event) (hook.Verdict, error) {
 		if e.Stage == hook.Rcpt && e.Tx.Envelope.Recipients[e.Recipient].ForwardPath.Local == "no" {
 			return hook.Verdict{Action: hook.Reject}, nil
 		}
@@ -165,7 +168,7 @@ func TestASenderIsToldOnce(t *testing.T) {
 // A session that ends without an answer is tried again, but not for ever.
 func TestAMessageThatGetsNoAnswerIsReturned(t *testing.T) {
 	peer := mailtest.ServeSMTP(t, mailtest.Script{})
-	p := picking(t, peer, hook.HandlerFunc(func(context.Context, *hook.Event) (hook.Verdict, error) {
+	p := picking(t, peer, "", "", hook.HandlerFunc(func(context.Context, *hook.Event) (hook.Verdict, error) {
 		return hook.Verdict{Action: hook.Drop, NoReply: true}, nil
 	}), hook.Mail)
 	p.drop(t, "a@src.test", "x@else.test")

@@ -43,8 +43,8 @@ type Options struct {
 
 	Template  *dsn.Template // wording of notifications; nil: the built-in one
 	MaxReturn int64         // of the content that a notification brings back, in octets; default dsn.MaxReturn
-	// Backscatter tells whether a notification of failure must not be made about a
-	// recipient; by is the plugin that decided, if one did. nil: all are made.
+	// Backscatter tells whether a notification must not be made about a recipient
+	// with a result; by is the plugin that decided, if one did. nil: all are made.
 	Backscatter func(client *mail.Client, to mail.Path, r mail.Result, by string) bool
 
 	Attempts       int           // at the same time; default 200

@@ -243,9 +243,7 @@ func (t *task) notify(a dsn.Action, list []dsn.Recipient, now time.Time) (notice
 	m := t.m
 	var said hook.Notice
 	list = dsn.Wanted(a, t.msg.Envelope, list)
-	if a == dsn.Failed {
-		list = t.notBackscatter(list)
-	}
+	list = t.notBackscatter(list)
 	if len(list) == 0 {
 		return notice{}, false
 	}
