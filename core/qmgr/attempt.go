@@ -40,6 +40,7 @@ type task struct {
 	tx      mail.Attrs     // transaction scope
 	retry   time.Time      // set by a plugin; zero: by the schedule
 	until   time.Time      // a suspended next hop is tried again then
+	away    bool           // a next hop was suspended
 	hold    string         // why the item shall be held; empty: it shall not
 	pinned  *mail.NextHop  // set by a plugin at the result stage
 	history []mail.Attempt // to be added
@@ -282,9 +283,14 @@ func (t *task) suspended(g route.Group, h *hop) {
 
 // putOff notes until when nothing is sent for some recipients.
 func (t *task) putOff(until time.Time, recipients int) {
+	// A suspension may end sooner, or another one take its place.
+	if limit := time.Now().Add(t.m.opts.Retry[len(t.m.opts.Retry)-1]); until.After(limit) {
+		until = limit
+	}
 	if until.After(t.until) {
 		t.until = until
 	}
+	t.away = true
 	t.m.mu.Lock()
 	t.m.deferred += uint64(recipients)
 	t.m.mu.Unlock()

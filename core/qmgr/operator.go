@@ -225,7 +225,7 @@ func (m *Manager) hasten(ref queue.Ref, insist bool) {
 	switch {
 	case e == nil:
 		m.add(&entry{ref: ref, early: true, insist: insist}, &m.handed)
-	case e.state == parked && insist:
+	case e.state == parked && insist && !e.insist:
 		e.state = gone // where it is parked
 		m.add(&entry{ref: ref, early: true, insist: insist}, &m.handed)
 	case e.state == ready || e.state == parked:

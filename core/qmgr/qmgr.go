@@ -145,6 +145,7 @@ type Manager struct {
 	alarms   alarms
 	deferred uint64 // see Figures
 	moved    uint64
+	resumes  uint64 // how often an operator ended suspensions
 
 	saving sync.Mutex // taken before mu
 	dirty  bool       // Options.State is not as it should be
@@ -163,6 +164,7 @@ type entry struct {
 	hop    *hop          // of which it holds a slot while ready or active; nil: none
 	unsent bool          // nothing was handed over for the slot yet
 	seized time.Time     // when it got the slot
+	saw    uint64        // Manager.resumes when a worker took it
 	prio   int           // of the item
 	rcpts  int           // of the item
 	sender *sender       // whose turn it takes, once it was parked
@@ -332,7 +334,7 @@ func (m *Manager) work() {
 			m.mu.Unlock()
 			return
 		}
-		e.state = active
+		e.state, e.saw = active, m.resumes
 		m.active++
 		m.spawn() // there may be more where this one was
 		m.mu.Unlock()

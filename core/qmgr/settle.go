@@ -40,6 +40,8 @@ func (t *task) settle(last bool) bool {
 	case len(item.Recipients) == 0 || last && item.Held:
 		m.finish(t.e, time.Time{})
 		return false
+	case last && t.away && m.resumed(t.e):
+		return false
 	case last:
 		m.finish(t.e, item.Due)
 		return false

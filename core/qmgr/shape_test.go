@@ -489,6 +489,44 @@ func TestTheOperatorSuspendsAndResumes(t *testing.T) {
 	})
 }
 
+// Mail that is put off at the very moment at which an operator resumes its next
+// hop does not wait for the end of a suspension that is no more.
+func TestMailThatIsPutOffWhileItsNextHopIsResumed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var b *bench
+		hop := nextHop("mx:dst.example")
+		resume := sync.OnceFunc(func() {
+			if _, err := b.m.ResumeHop(t.Context(), hop); err != nil {
+				t.Error(err)
+			}
+		})
+		b = newBench(t, qmgr.Options{Rand: func() float64 { resume(); return 0.5 }}) // for the time that it is put off
+		b.run()
+		_ = b.m.SuspendHop(hop, 24*time.Hour, "")
+		b.submit("u@dst.example")
+		b.sleep(time.Minute)
+		if b.left() != 0 {
+			t.Error("it waits")
+		}
+	})
+}
+
+func TestALongSuspensionThatIsMadeShorter(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t, qmgr.Options{Retry: []time.Duration{time.Hour}})
+		b.run()
+		hop := nextHop("mx:dst.example")
+		_ = b.m.SuspendHop(hop, 30*24*time.Hour, "")
+		b.submit("u@dst.example")
+		b.sleep(time.Minute)
+		_ = b.m.SuspendHop(hop, time.Minute, "only a minute")
+		b.sleep(2 * time.Hour)
+		if b.left() != 0 {
+			t.Error("it waits for the end of the first suspension")
+		}
+	})
+}
+
 // What was learned of a next hop is there after a restart: its rate, that it is
 // dead, which source it does not like, how few connections it wants.
 func TestWhatWasLearnedIsKept(t *testing.T) {

@@ -109,6 +109,7 @@ func (m *Manager) ResumeHop(ctx context.Context, key mail.NextHop) (n int, err e
 		m.mu.Unlock()
 		return 0, ErrConfigured
 	}
+	m.resumes++
 	if h := m.hops[key]; h != nil {
 		h.bars, h.lanes = [bars]bar{}, nil
 		h.failures, h.pause, h.until = 0, 0, time.Time{}
@@ -141,6 +142,20 @@ func (m *Manager) ResumeHop(ctx context.Context, key mail.NextHop) (n int, err e
 	}
 	m.log.Info("operator", "operator", "resume", "nexthop", key.String(), "items", n)
 	return n, err
+}
+
+// resumed has an item attempted again, and ends the work on it, if a suspension was
+// lifted while it was put off because of one: ResumeHop may not have seen it.
+func (m *Manager) resumed(e *entry) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e.saw == m.resumes {
+		return false
+	}
+	m.release(e)
+	m.forget(e)
+	m.add(&entry{ref: e.ref, early: true}, &m.handed)
+	return true
 }
 
 // HopStatus is the state of a next hop that is in use or in trouble.
