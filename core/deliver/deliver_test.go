@@ -72,6 +72,9 @@ func newAgent(t testing.TB, o deliver.Options) *deliver.Agent {
 	if o.Resolver == nil {
 		o.Resolver = names{}
 	}
+	if o.IdleTime == 0 {
+		o.IdleTime = time.Hour // so that how fast the machine is does not matter
+	}
 	a := deliver.New(o)
 	t.Cleanup(func() { a.Close() })
 	return a
@@ -628,7 +631,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	want(t, b.Deliver(t.Context(), []mail.NextHop{smtpTo(s)}, message(body, "b@y.test")), "sent 2.0.0")
 	b.Close()
 	want(t, b.Deliver(t.Context(), []mail.NextHop{smtpTo(s)}, message(body, "b@y.test")), "sent 2.0.0")
-	if n := s.Connections(); n < 4 {
+	if n := s.Connections(); n < 3 { // as many as are busy at once, and two more
 		t.Errorf("%d connections", n)
 	}
 }
