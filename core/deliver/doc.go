@@ -30,7 +30,7 @@
 //   - TLSVerify wants a certificate for the name that is connected to: that of the exchanger, not that of the domain.
 //   - A message with REQUIRETLS goes only to exchangers that DNSSEC or an MTA-STS policy vouches for (RFC 8689 8.2), and fails
 //     with 5.7.30 where nothing does. A notification with REQUIRETLS, which nobody would hear of, goes to any exchanger with a
-//     certificate (RFC 8689 5).
+//     certificate (RFC 8689 5). LMTP to this machine needs no TLS for it.
 //   - The secret of a credential is told only to a server whose certificate is verified, or over a connection that does not
 //     leave this machine: to a loopback address or localhost by the operator's word, not by the DNS's. A route with a
 //     credential wants TLSVerify unless it says otherwise, and with TLSEncrypt only SCRAM-SHA-256-PLUS is used, which tells

@@ -230,6 +230,20 @@ func TestRequireTLSWantsExchangersThatSomethingVouchesFor(t *testing.T) {
 	}
 }
 
+// A mailbox store on this machine is the end of the way: there is nothing that TLS would protect.
+func TestRequireTLSEndsAtTheMailboxStore(t *testing.T) {
+	s := mailtest.ServeSMTP(t, mailtest.Script{LMTP: true})
+	a := newAgent(t, deliver.Options{Resolver: names{addrs: map[string][]string{"store.test": {"127.0.0.1"}, "localhost": {"127.0.0.1"}}}})
+	for host, w := range map[string]string{"127.0.0.1": "sent 2.0.0", "localhost": "sent 2.0.0", "store.test": "deferred 4.7.4"} {
+		m := message(body, "b@d.test")
+		m.Envelope.RequireTLS = true
+		want(t, a.Deliver(t.Context(), []mail.NextHop{{Transport: mail.TransportLMTP, Host: host, Port: s.Port}}, m), w)
+	}
+	if got := s.Messages(); len(got) != 2 {
+		t.Errorf("%d messages", len(got))
+	}
+}
+
 // TestLimitsOfThePeer has RFC 9422: what a server says that it takes is never exceeded, and the rest goes in other sessions.
 func TestLimitsOfThePeer(t *testing.T) {
 	type bounds struct{ rcpt, mail, domains int }

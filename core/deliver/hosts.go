@@ -95,12 +95,16 @@ func (e *endpoint) local() bool {
 	if e.path != "" {
 		return true
 	}
-	if !e.addr.Addr().Unmap().IsLoopback() {
-		return false
+	return e.addr.Addr().Unmap().IsLoopback() && isHere(e.host)
+}
+
+// isHere tells whether a host is this machine whatever the DNS says.
+func isHere(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().IsLoopback()
 	}
-	_, err := netip.ParseAddr(e.host)
-	name := mail.DomainKey(e.host)
-	return err == nil || name == "localhost" || strings.HasSuffix(name, ".localhost") // which are never looked up (RFC 6761 6.3)
+	name := mail.DomainKey(host)
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") // which are never looked up (RFC 6761 6.3)
 }
 
 // guard asks for a certificate where a secret is to be told: it is for nobody else.
@@ -142,7 +146,7 @@ func (a *Agent) remote(ctx context.Context, hop mail.NextHop, j *job) {
 		t.give(f)
 		return
 	}
-	if j.m.Envelope.RequireTLS && t.ep.tls != mail.TLSVerify && hop.Transport != mail.TransportLMTPUnix {
+	if j.m.Envelope.RequireTLS && t.ep.tls != mail.TLSVerify && hop.Transport != mail.TransportLMTPUnix && !(t.ep.lmtp && isHere(hop.Host)) {
 		t.ep.tls = mail.TLSVerify // RFC 8689 4.2.1
 	}
 	switch hop.Transport {

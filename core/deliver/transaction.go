@@ -144,7 +144,7 @@ func (c *conn) lacks(m *mail.Message, now time.Time) *failure {
 		return fail(552, "5.3.4", fmt.Sprintf("The message has %d octets, more than the limit of %d of", m.Size(), c.ext.maxSize))
 	case e.Body == mail.BodyBinaryMIME && !(c.ext.chunking && c.ext.binary):
 		return fail(554, "5.6.3", "The message is BINARYMIME, which is not offered by")
-	case e.RequireTLS && !e.ReversePath.IsNull() && c.ep.path == "" && !(c.tls && c.ext.requireTLS):
+	case e.RequireTLS && !e.ReversePath.IsNull() && !(c.ep.lmtp && c.ep.local()) && !(c.tls && c.ext.requireTLS):
 		return fail(554, "5.7.30", "The message has REQUIRETLS, which is not offered by")
 	case (e.SMTPUTF8 && !isASCII(m.Header) || e.ReversePath.NeedsUTF8()) && !c.ext.utf8:
 		// Many clients ask for SMTPUTF8 whenever it is offered; what is ASCII does not need it.
