@@ -80,16 +80,6 @@ func (d *fakeDNS) parent(name string) bool {
 	return false
 }
 
-func (d *fakeDNS) asked(query string) int {
-	n := 0
-	for _, q := range d.queries {
-		if q == query {
-			n++
-		}
-	}
-	return n
-}
-
 func (d *fakeDNS) sorted() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
