@@ -11,15 +11,22 @@ type folder struct {
 	line int // octets of the current line
 }
 
-// add appends a piece. If it would not fit the line ends before it; a blank at its start becomes the fold.
+// add appends a piece. If it would not fit the line ends before it; a blank at its start becomes the fold. A piece too
+// long for a line stands on one of its own.
 func (f *folder) add(piece string) {
-	if f.line > 0 && f.line+len(piece) > foldAt {
+	if f.line > 1 && f.line+len(piece) > foldAt {
 		f.b.WriteString("\r\n\t")
 		f.line = 1
 		piece = strings.TrimPrefix(piece, " ")
 	}
 	f.b.WriteString(piece)
 	f.line += len(piece)
+}
+
+// newLine folds before the next piece.
+func (f *folder) newLine() {
+	f.b.WriteString("\r\n\t")
+	f.line = 1
 }
 
 // room is how much fits in the line, or in the next if nothing does.

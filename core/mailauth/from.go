@@ -15,18 +15,18 @@ func Author(h mail.Header) (mail.Path, error) {
 	i := h.Find(0, "From")
 	switch {
 	case i < 0:
-		return mail.Path{}, errors.New("there is no From")
+		return mail.Path{}, errors.New("there is no From field")
 	case h.Find(i+1, "From") >= 0:
-		return mail.Path{}, errors.New("there are several From")
+		return mail.Path{}, errors.New("there are several From fields")
 	case len(h.Raw(i)) > maxField:
-		return mail.Path{}, fmt.Errorf("From has more than %d octets", maxField)
+		return mail.Path{}, fmt.Errorf("the From field has more than %d octets", maxField)
 	}
 	p, err := oneAddress(h.Value(i))
 	if err != nil {
-		return mail.Path{}, fmt.Errorf("From: %w", err)
+		return mail.Path{}, fmt.Errorf("the From field: %w", err)
 	}
 	if _, ok := hostName(p.Domain); !ok {
-		return mail.Path{}, errors.New("From: its domain is not a domain name")
+		return mail.Path{}, errors.New("the From field: its domain is not a domain name")
 	}
 	return p, nil
 }
