@@ -168,10 +168,10 @@ func ParseAuthResults(value string) (AuthResults, error) {
 	}
 	segments, _ := lex(value)
 	var out AuthResults
-	if len(segments[0]) == 0 || segments[0][0] == "=" {
+	if len(segments[0]) == 0 || segments[0][0].equals {
 		return out, errors.New("there is no authserv-id")
 	}
-	out.ID = segments[0][0]
+	out.ID = segments[0][0].text
 	for _, words := range segments[1:] {
 		if len(out.Results) == maxMethods {
 			break
@@ -184,22 +184,22 @@ func ParseAuthResults(value string) (AuthResults, error) {
 }
 
 // parseMethod reads "method[/version] = result [reason = value] *(ptype.property = value)".
-func parseMethod(words []string) (r MethodResult, ok bool) {
-	if len(words) < 3 || words[1] != "=" {
+func parseMethod(words []word) (r MethodResult, ok bool) {
+	if len(words) < 3 || !words[1].equals {
 		return r, false
 	}
-	method, _, _ := strings.Cut(words[0], "/")
-	r.Method, r.Result = strings.ToLower(method), Result(strings.ToLower(words[2]))
+	method, _, _ := strings.Cut(words[0].text, "/")
+	r.Method, r.Result = strings.ToLower(method), Result(strings.ToLower(words[2].text))
 	if !isToken(r.Method) || !isToken(string(r.Result)) {
 		return r, false
 	}
 	words = words[3:]
 	for len(words) >= 3 {
-		if words[1] != "=" {
+		if !words[1].equals {
 			words = words[1:]
 			continue
 		}
-		name, value := strings.ToLower(words[0]), words[2]
+		name, value := strings.ToLower(words[0].text), words[2].text
 		words = words[3:]
 		ptype, property, dotted := strings.Cut(name, ".")
 		switch {
@@ -212,16 +212,22 @@ func parseMethod(words []string) (r MethodResult, ok bool) {
 	return r, true
 }
 
-// lex splits a value at semicolons into words: atoms, quoted strings without their quotes, and "=" by itself. Comments
-// are left out. whole is false if a comment or a quoted string has no end.
-func lex(s string) (segments [][]string, whole bool) {
-	segments = [][]string{nil}
+// word is an atom or a quoted string without its quotes, or an equals sign between two.
+type word struct {
+	text   string
+	equals bool
+}
+
+// lex splits a value at semicolons into words. Comments are left out. whole is false if a comment or a quoted string has
+// no end.
+func lex(s string) (segments [][]word, whole bool) {
+	segments = [][]word{nil}
 	last := 0
 	var atom strings.Builder
 	inAtom := false
 	end := func() {
 		if inAtom {
-			segments[last] = append(segments[last], atom.String())
+			segments[last] = append(segments[last], word{text: atom.String()})
 			atom.Reset()
 			inAtom = false
 		}
@@ -259,7 +265,7 @@ func lex(s string) (segments [][]string, whole bool) {
 			i++
 		case c == '=':
 			end()
-			segments[last] = append(segments[last], "=")
+			segments[last] = append(segments[last], word{"=", true})
 			i++
 		default:
 			atom.WriteByte(c)
@@ -301,7 +307,12 @@ func claims(raw, id string) bool {
 		return true
 	}
 	// By words, and all in one: blanks and comments between the parts of a name are obsolete syntax (RFC 5322, section 4).
-	if contains(strings.Join(segments[0], " "), id) || contains(strings.Join(segments[0], ""), id) {
+	var spaced, joined strings.Builder
+	for _, w := range segments[0] {
+		spaced.WriteString(w.text + " ")
+		joined.WriteString(w.text)
+	}
+	if contains(spaced.String(), id) || contains(joined.String(), id) {
 		return true
 	}
 	// Without heed to quotes and comments, for a reader who knows none.
