@@ -24,7 +24,7 @@ import (
 	"github.com/wasmta/wasmta/core/mailauth"
 )
 
-var now = time.Unix(1_800_000_000, 0)
+var now = time.Unix(1_700_000_000, 0)
 
 // The keys of the tests, made once.
 var (
