@@ -28,67 +28,69 @@ func newBodyHash(relaxed bool) *bodyHash {
 func (b *bodyHash) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
-		if !b.relaxed && !b.cr { // all up to the next CR is as it is
-			k := bytes.IndexByte(p, '\r')
-			if k < 0 {
-				k = len(p)
-			}
-			if k > 0 {
-				b.pending()
-				b.flush()
-				b.sum.Write(p[:k])
-				p = p[k:]
-				continue
-			}
-		}
-		c := p[0]
-		p = p[1:]
 		if b.cr {
 			b.cr = false
-			if c == '\n' {
+			if p[0] == '\n' {
 				b.lines++
 				b.blank = false
+				p = p[1:]
 				continue
 			}
-			b.octet('\r')
+			text(b, "\r")
 		}
-		switch {
-		case c == '\r':
+		if k := b.plain(p); k > 0 {
+			text(b, p[:k])
+			p = p[k:]
+			continue
+		}
+		if p[0] == '\r' {
 			b.cr = true
-		case b.relaxed && (c == ' ' || c == '\t'):
+		} else {
 			b.blank = true
-		default:
-			b.octet(c)
 		}
+		p = p[1:]
 	}
 	return n, nil
 }
 
-// pending writes what has turned out not to be at the end.
-func (b *bodyHash) pending() {
+// plain is how much at the start of p stays as it is.
+func (b *bodyHash) plain(p []byte) int {
+	if !b.relaxed {
+		if k := bytes.IndexByte(p, '\r'); k >= 0 {
+			return k
+		}
+		return len(p)
+	}
+	for k, c := range p {
+		if c == ' ' || c == '\t' || c == '\r' {
+			return k
+		}
+	}
+	return len(p)
+}
+
+// text writes p after what has turned out not to be at the end.
+func text[T string | []byte](b *bodyHash, p T) {
 	for ; b.lines > 0; b.lines-- {
-		b.put('\r')
-		b.put('\n')
+		put(b, "\r\n")
 	}
 	if b.blank {
-		b.put(' ')
+		put(b, " ")
 		b.blank = false
 	}
 	b.any = true
+	put(b, p)
 }
 
-func (b *bodyHash) octet(c byte) {
-	if b.lines > 0 || b.blank || !b.any {
-		b.pending()
-	}
-	b.put(c)
-}
-
-func (b *bodyHash) put(c byte) {
-	if len(b.buf) == cap(b.buf) {
+func put[T string | []byte](b *bodyHash, p T) {
+	if len(b.buf)+len(p) > cap(b.buf) {
 		b.flush()
 	}
-	b.buf = append(b.buf, c)
+	if len(p) > cap(b.buf) {
+		b.sum.Write([]byte(p))
+		return
+	}
+	b.buf = append(b.buf, p...)
 }
 
 func (b *bodyHash) flush() {
@@ -100,7 +102,7 @@ func (b *bodyHash) flush() {
 func (b *bodyHash) Sum() []byte {
 	if b.cr {
 		b.cr = false
-		b.octet('\r')
+		text(b, "\r")
 	}
 	b.flush()
 	if b.any || !b.relaxed {

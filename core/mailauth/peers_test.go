@@ -3,6 +3,7 @@ package mailauth_test
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"os"
 	"os/exec"
@@ -122,6 +123,60 @@ func TestDKIMWithMailDKIM(t *testing.T) {
 		if got := verify(t, z, theirs); results(got) != "pass" {
 			t.Errorf("%s: %+v of\n%s", canon, got, theirs)
 		}
+	}
+}
+
+// TestDKIMWithOpenDKIM lets opendkim read the message as it does for its own tests, with the keys from a file.
+func TestDKIMWithOpenDKIM(t *testing.T) {
+	k, z := keys()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	public := write("public", "r._domainkey.example.org "+strings.TrimPrefix(z["r._domainkey.example.org"][0], "TXT ")+"\n")
+	conf := write("conf", "Mode v\nDomain example.net\nTestPublicKeys "+public+"\nAuthservID mx.example.net\nSyslog no\nAlwaysAddARHeader yes\n")
+	signed := sign(t, letter, mailauth.SignOptions{}, k[0])
+	msg := write("msg", signed)
+	got := peer(t, "opendkim", []string{"opendkim", "-V"}, "", "opendkim", "-x", conf, "-t", msg, "-v", "-v")
+	if !strings.Contains(got, "dkim=pass") {
+		t.Errorf("opendkim says %s of\n%s", got, signed)
+	}
+}
+
+// TestAllWithNodeMailauth asks mailauth of npm about SPF, DKIM and DMARC.
+func TestAllWithNodeMailauth(t *testing.T) {
+	k, z := keys()
+	z["example.org"] = []string{"TXT v=spf1 ip4:192.0.2.0/24 -all"}
+	z["_dmarc.example.org"] = []string{"TXT v=DMARC1; p=reject"}
+	cache := map[string]map[string][][]string{}
+	for name, rows := range z {
+		cache[name] = map[string][][]string{"TXT": {{strings.TrimPrefix(rows[0], "TXT ")}}}
+	}
+	text, err := json.Marshal(cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "dns.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	signed := sign(t, letter, mailauth.SignOptions{}, k...)
+	out := peer(t, "mailauth of npm (npm install -g mailauth)", []string{"mailauth", "report", "--help"}, signed,
+		"mailauth", "report", "-n", file, "-i", "192.0.2.1", "-e", "mta.example.org", "-f", "a@example.org", "-m", "mx.example.net")
+	type status struct{ Status struct{ Result string } }
+	var got struct {
+		SPF, DMARC status
+		DKIM       struct{ Results []status }
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if d := got.DKIM.Results; got.SPF.Status.Result != "pass" || got.DMARC.Status.Result != "pass" || len(d) != 2 || d[0].Status.Result != "pass" || d[1].Status.Result != "pass" {
+		t.Errorf("mailauth says %+v of\n%s", got, signed)
 	}
 }
 
