@@ -11,7 +11,7 @@ import (
 )
 
 // zone is a DNS in memory: records by lower-case name, each "TYPE data". TIMEOUT stands for all types that the name does
-// not have.
+// not have, CNAMELOOP for an alias of itself.
 type zone map[string][]string
 
 var typeNames = map[uint16]string{1: "A", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA"}
@@ -45,6 +45,8 @@ func (d *fakeDNS) Lookup(ctx context.Context, name string, typ uint16) (resolve.
 			switch {
 			case t == "TIMEOUT":
 				timeout = true
+			case t == "CNAMELOOP":
+				return fail(resolve.KindBadData)
 			case t == "CNAME":
 				alias = strings.ToLower(strings.TrimSuffix(v, "."))
 			case t != want:
