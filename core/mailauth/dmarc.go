@@ -30,7 +30,7 @@ type DMARC struct {
 	// is it; the zero value: none.
 	PolicyDomain string
 	Record       Record
-	Organization string // the author's organizational domain; empty: it was not looked for
+	Organization string // the author's organizational domain; empty: it is not known
 	SPFAligned   bool   // SPF passed for a domain that is aligned
 	DKIMAligned  bool   // and DKIM
 	Reason       string // why there is no other result, in our words
@@ -62,6 +62,7 @@ const dmarcTime = 20 * time.Second
 type dmarcCheck struct {
 	r    Resolver
 	seen map[string]found // by domain
+	cut  error            // why the author's walk did not come to its end
 }
 
 type found struct {
@@ -72,10 +73,13 @@ type found struct {
 
 func (e *dmarcCheck) evaluate(ctx context.Context, out *DMARC, spf SPF, dkim []DKIM) error {
 	walk, err := e.walk(ctx, out.Author)
-	if err != nil {
+	if err == nil {
+		out.Organization = organization(out.Author, walk)
+	} else if len(walk) == 0 || walk[0].domain != out.Author {
 		return err
+	} else { // his own record holds, whatever is above; only who is of his organization is not known
+		e.cut = err
 	}
-	out.Organization = organization(out.Author, walk)
 	policy, ok := discover(out.Author, out.Organization, walk)
 	if !ok {
 		out.Result, out.Reason = None, "the author's domain has no DMARC record"
@@ -150,8 +154,17 @@ func (e *dmarcCheck) aligned(ctx context.Context, out *DMARC, domain string, str
 	if domain == out.Author {
 		return true, nil
 	}
+	if strict {
+		return false, nil
+	}
+	if e.cut != nil {
+		if topDomain(domain) == topDomain(out.Author) {
+			return false, e.cut
+		}
+		return false, nil
+	}
 	// Only a domain below the author's organization, or that itself, can be of it.
-	if strict || !under(domain, out.Organization) {
+	if !under(domain, out.Organization) {
 		return false, nil
 	}
 	walk, err := e.walk(ctx, domain)
@@ -165,14 +178,14 @@ func (e *dmarcCheck) aligned(ctx context.Context, out *DMARC, domain string, str
 const maxWalk = 7
 
 // walk is the DNS tree walk from domain up (RFC 9989, section 4.10): the records on the way, from the longest name to
-// the shortest.
+// the shortest. With an error they are those up to it.
 func (e *dmarcCheck) walk(ctx context.Context, domain string) ([]found, error) {
 	var out []found
 	name := domain
 	for {
 		f, err := e.fetch(ctx, name)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		if f.ok {
 			out = append(out, f)
@@ -232,6 +245,8 @@ func organization(domain string, walk []found) string {
 	}
 	return org
 }
+
+func topDomain(s string) string { return s[strings.LastIndexByte(s, '.')+1:] }
 
 // below is the part of domain one label below zone, in which it lies.
 func below(domain, zone string) string {

@@ -93,6 +93,9 @@ func TestDMARCAlignment(t *testing.T) {
 		"_dmarc.x.slow.example":     {"TIMEOUT"},
 		"_dmarc.timeout.example":    {"TIMEOUT"},
 		"_dmarc.xn--bcher-kva.test": {"TXT v=DMARC1; p=reject"},
+		"_dmarc.cut.down":           {"TXT v=DMARC1; p=reject"},
+		"_dmarc.strict.down":        {"TXT v=DMARC1; p=reject; aspf=s; adkim=s"},
+		"_dmarc.down":               {"TIMEOUT"},
 	}
 	const pass, fail, none, temp = mailauth.Pass, mailauth.Fail, mailauth.None, mailauth.TempError
 	for _, c := range []struct {
@@ -134,6 +137,13 @@ func TestDMARCAlignment(t *testing.T) {
 		{"example.com", "", none, "example.com", temp, temp, "none"},
 		{"slow.example", "x.slow.example", pass, "", none, temp, "none"},
 		{"timeout.example", "timeout.example", pass, "", none, temp, "none"},
+		// The author's own record holds although the walk does not end.
+		{"cut.down", "cut.down", pass, "", none, pass, "none"},
+		{"cut.down", "sub.cut.down", pass, "", none, temp, "none"},
+		{"cut.down", "sub.cut.down", pass, "cut.down", pass, pass, "none"},
+		{"cut.down", "example.com", pass, "example.net", pass, fail, "reject"},
+		{"strict.down", "sub.strict.down", pass, "", none, fail, "reject"},
+		{"sub.cut.down", "sub.cut.down", pass, "", none, temp, "none"},
 		{"nothing.example", "nothing.example", pass, "", none, none, "none"},
 		{"bücher.test", "xn--bcher-kva.test", pass, "", none, pass, "none"},
 		{"bücher.test", "bücher.test", pass, "", none, pass, "none"},

@@ -67,7 +67,7 @@ func CheckSPF(ctx context.Context, r Resolver, q SPFQuery) SPF {
 	}
 	out := SPF{Domain: c.domain, Helo: q.Sender.Domain == ""}
 	if !c.ip.IsValid() {
-		out.Result, out.Reason = PermError, "the client has no address"
+		out.Result, out.Reason = None, "the client has no address"
 		return out
 	}
 	v, err := c.host(ctx, c.domain)
