@@ -169,7 +169,7 @@ func (a *Agent) open(ctx context.Context, ep endpoint, policy mail.TLSPolicy, w 
 	}
 	nc, err := d.DialContext(ctx, network, addr)
 	if err != nil {
-		if ctx.Err() != nil {
+		if end, ok := ctx.Deadline(); ctx.Err() != nil || ok && !time.Now().Before(end) { // a dialer may see the end before ctx does
 			return nil, failed("4.3.2", "Delivery was interrupted connecting to "+ep.peer())
 		}
 		if se := (*os.SyscallError)(nil); ep.source.IsValid() && errors.As(err, &se) && se.Syscall == "bind" {

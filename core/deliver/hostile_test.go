@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wasmta/wasmta/core/deliver"
 	"github.com/wasmta/wasmta/core/mail"
@@ -127,6 +128,16 @@ func TestInterruptedHandshake(t *testing.T) {
 		hop.TLS = policy
 		want(t, newAgent(t, deliver.Options{}).Deliver(ctx, []mail.NextHop{hop}, message(body, "b@y.test")), "deferred 4.3.2")
 	}
+}
+
+// lateContext is one whose deadline is over before it has noticed.
+type lateContext struct{ context.Context }
+
+func (lateContext) Deadline() (time.Time, bool) { return time.Now().Add(-time.Second), true }
+
+func TestInterruptedConnecting(t *testing.T) {
+	s := mailtest.ServeSMTP(t, mailtest.Script{})
+	want(t, newAgent(t, deliver.Options{}).Deliver(lateContext{t.Context()}, []mail.NextHop{smtpTo(s)}, message(body, "b@y.test")), "deferred 4.3.2")
 }
 
 // With LMTP every recipient has a reply: one too few leaves the last open, one too many is nobody's.
