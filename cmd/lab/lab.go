@@ -35,7 +35,7 @@ type lab struct {
 
 // inNamespace is where the scene is when all ports are ours. The addresses (RFC 2544) are public by their form, so the
 // server needs no word from us to go there.
-var inNamespace = scene.Options{Net: netip.MustParseAddr("198.18.0.0"), MXPort: 25, PolicyPort: 443, DNS: "127.0.0.1:53"}
+var inNamespace = scene.Options{Net: netip.MustParseAddr("192.0.2.0"), MXPort: 25, PolicyPort: 443, DNS: "127.0.0.1:53"}
 
 // open starts the scene and a server of this tree: in this process, told where mail exchangers and policy hosts are, or
 // in a namespace as a program that is told nothing but its resolver and the roots to trust.

@@ -40,7 +40,7 @@ func enterNamespace(ctx context.Context, f flags, args []string, out, errs io.Wr
 	if err != nil {
 		return 2, err
 	}
-	c := exec.CommandContext(ctx, "sh", "-c", `ip link set lo up && ip address add 198.18.0.1/24 dev lo && exec "$@"`, "sh", self)
+	c := exec.CommandContext(ctx, "sh", "-c", `ip link set lo up && ip address add 192.0.2.1/24 dev lo && exec "$@"`, "sh", self)
 	c.Args = append(c.Args, args...)
 	c.Args = append(c.Args, "-wasmta", f.wasmta)
 	c.Env = append(os.Environ(), insideNamespace+"=1")
