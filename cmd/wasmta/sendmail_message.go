@@ -25,6 +25,7 @@ type messageReader struct {
 	ended bool   // one did
 	ahead []byte // of the body, read with the header
 	cr    bool   // a CR has been read that is not written yet
+	open  bool   // the line that is being written has no end yet
 }
 
 func newMessageReader(r io.Reader, ignoreDots bool) *messageReader {
@@ -77,15 +78,11 @@ func (m *messageReader) body(w io.Writer) error {
 			if err != io.EOF {
 				return fmt.Errorf("standard input: %w", err)
 			}
-			if len(part) > 0 && part[len(part)-1] != '\r' {
-				_, _ = out.WriteString("\r\n") // the last line had no end; the writer keeps the error
-			}
 			break
 		}
 	}
-	m.write(out, nil)
-	if m.cr {
-		_, _ = out.WriteString("\r\n")
+	if m.cr || m.open {
+		_, _ = out.WriteString("\r\n") // the last line had no end; the writer keeps the error
 	}
 	return out.Flush()
 }
@@ -94,7 +91,7 @@ func (m *messageReader) body(w io.Writer) error {
 func (m *messageReader) write(out *bufio.Writer, p []byte) {
 	for len(p) > 0 {
 		if m.cr {
-			m.cr = false
+			m.cr, m.open = false, false
 			_, _ = out.WriteString("\r\n")
 			if p[0] == '\n' {
 				p = p[1:]
@@ -106,8 +103,10 @@ func (m *messageReader) write(out *bufio.Writer, p []byte) {
 			n++
 		}
 		_, _ = out.Write(p[:n])
+		m.open = m.open || n > 0
 		if n < len(p) {
 			if p[n] == '\n' {
+				m.open = false
 				_, _ = out.WriteString("\r\n")
 			} else {
 				m.cr = true

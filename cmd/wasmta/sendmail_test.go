@@ -176,6 +176,8 @@ func TestFromField(t *testing.T) {
 func FuzzDroppedMessage(f *testing.F) {
 	f.Add([]byte("From: a\n b\r\nBcc: x\r\n\r\nbody\r.\n.\n"), true)
 	f.Add([]byte(".\r\n"), false)
+	f.Add([]byte(".\x00@"), true)
+	f.Add([]byte("A: b\n\nx"+strings.Repeat("y", 64<<10-1)), false)
 	f.Fuzz(func(t *testing.T, data []byte, dots bool) {
 		o := &outgoing{origin: "here.test", sender: mail.Path{Local: "a", Domain: "x.test"}}
 		in := newMessageReader(bytes.NewReader(data), !dots)
