@@ -543,6 +543,16 @@ func (p *checker) fault(key, format string, args ...any) {
 	p.errs = append(p.errs, p.config.Fault(key, format, args...))
 }
 
+// name checks the name of one of several, such as a plugin, and notes it in used.
+func (p *checker) name(key, kind, name string, used map[string]bool) {
+	if name == "" || len(name) > 64 || strings.ContainsFunc(name, notName) {
+		p.fault(key+"name", "a %s needs a name of letters, digits, '-' and '_', at most 64", kind)
+	} else if used[name] {
+		p.fault(key+"name", "the %s name %q is used twice; give each its own", kind, name)
+	}
+	used[name] = true
+}
+
 func (p *checker) read(key string, v encoding.TextUnmarshaler, text string) {
 	if err := v.UnmarshalText([]byte(text)); err != nil {
 		p.fault(key, "%v", err)
@@ -651,12 +661,7 @@ func (c *Config) check(p *checker) {
 	plugins := map[string]bool{}
 	for i, g := range c.Plugins {
 		key := fmt.Sprintf("plugin.%d.", i)
-		if g.Name == "" || len(g.Name) > 64 || strings.ContainsFunc(g.Name, notName) {
-			p.fault(key+"name", "a plugin needs a name of letters, digits, '-' and '_', at most 64")
-		} else if plugins[g.Name] {
-			p.fault(key+"name", "the plugin name %q is used twice; give each its own", g.Name)
-		}
-		plugins[g.Name] = true
+		p.name(key, "plugin", g.Name, plugins)
 		if g.Module == "" {
 			p.fault(key+"module", "a plugin needs module = the path of a .wasm file")
 		}
@@ -707,12 +712,7 @@ func (c *Config) checkSupplies(p *checker) {
 	tables := map[string]bool{}
 	for i, t := range c.Tables {
 		key := fmt.Sprintf("table.%d.", i)
-		if t.Name == "" || len(t.Name) > 64 || strings.ContainsFunc(t.Name, notName) {
-			p.fault(key+"name", "a table needs a name of letters, digits, '-' and '_', at most 64")
-		} else if tables[t.Name] {
-			p.fault(key+"name", "the table name %q is used twice; give each its own", t.Name)
-		}
-		tables[t.Name] = true
+		p.name(key, "table", t.Name, tables)
 		if t.File == "" {
 			p.fault(key+"file", "a table needs file = the path of a text file with one \"key value\" in a line")
 		}

@@ -280,12 +280,7 @@ func (c *Config) checkEgress(p *checker) {
 	sources := map[string]bool{}
 	for i, s := range c.Sources {
 		key := fmt.Sprintf("source.%d.", i)
-		if s.Name == "" || len(s.Name) > 64 || strings.ContainsFunc(s.Name, notName) {
-			p.fault(key+"name", "a source needs a name of letters, digits, '-' and '_', at most 64")
-		} else if sources[s.Name] {
-			p.fault(key+"name", "the source name %q is used twice; give each its own", s.Name)
-		}
-		sources[s.Name] = true
+		p.name(key, "source", s.Name, sources)
 		var have [2]bool
 		for _, text := range s.Addresses {
 			a, err := netip.ParseAddr(text)
@@ -313,12 +308,7 @@ func (c *Config) checkEgress(p *checker) {
 	pools := map[string]bool{}
 	for i, g := range c.Pools {
 		key := fmt.Sprintf("pool.%d.", i)
-		if g.Name == "" || len(g.Name) > 64 || strings.ContainsFunc(g.Name, notName) {
-			p.fault(key+"name", "a pool needs a name of letters, digits, '-' and '_', at most 64")
-		} else if pools[g.Name] {
-			p.fault(key+"name", "the pool name %q is used twice; give each its own", g.Name)
-		}
-		pools[g.Name] = true
+		p.name(key, "pool", g.Name, pools)
 		if len(g.Sources) == 0 {
 			p.fault(key+"sources", "a pool needs sources = [{ name = \"SOURCE\", weight = 1 }]")
 		}

@@ -36,7 +36,7 @@ func TestRFC7672(t *testing.T) {
 	broken := config.Clone()
 	broken.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("no") }
 	offers, clear := mailtest.Script{TLS: config}, mailtest.Script{}
-	stripped := mailtest.Script{TLS: config, Replies: map[string]string{"EHLO": "250-mx.test\r\n250-XXXXXXXA\r\n250 PIPELINING"}}
+	stripped := mailtest.Script{TLS: config, Replies: map[string]string{"EHLO": "250-mx.test\r\n250-STRIPPED\r\n250 PIPELINING"}}
 	said := func(reply string) mailtest.Script {
 		return mailtest.Script{TLS: config, Replies: map[string]string{"STARTTLS": reply}}
 	}
@@ -183,7 +183,7 @@ func TestRFC8461(t *testing.T) {
 		"RFC 8461 4.1: not named":                            {offers, mtasts.Enforce, []string{"mail.d.test"}, 0, "deferred 4.7.5"},
 		"RFC 8461 4.1: not named, a route with tls = verify": {offers, mtasts.Enforce, []string{"mail.d.test"}, mail.TLSVerify, "deferred 4.7.5"},
 		"RFC 8461 4.2: no STARTTLS":                          {clear, mtasts.Enforce, named, 0, "deferred 4.7.4"},
-		"RFC 8461 4.2: STARTTLS stripped":                    {mailtest.Script{TLS: config, Replies: map[string]string{"EHLO": "250-mx.test\r\n250 XXXXXXXA"}}, mtasts.Enforce, named, 0, "deferred 4.7.4"},
+		"RFC 8461 4.2: STARTTLS stripped":                    {mailtest.Script{TLS: config, Replies: map[string]string{"EHLO": "250-mx.test\r\n250 STRIPPED"}}, mtasts.Enforce, named, 0, "deferred 4.7.4"},
 		"RFC 8461 4.2: 454":                                  {said("454 4.7.0 Not now"), mtasts.Enforce, named, 0, "deferred 4.7.4"},
 		"RFC 8461 4.2: 421":                                  {said("421 4.7.0 Bye"), mtasts.Enforce, named, 0, "deferred 4.7.4"},
 		"RFC 8461 4.2: handshake fails":                      {mailtest.Script{TLS: broken}, mtasts.Enforce, named, 0, "deferred 4.7.5"},

@@ -173,7 +173,7 @@ file = "users.txt"
 			}
 			if p.check != "" {
 				if out, err := run(p.check); err != nil {
-					t.Skipf("%s cannot be used: %v: %.300s", p.name, err, out)
+					t.Skipf("needs a %s that starts; .ci/lab-tools fetches one: %v: %.300s", p.name, err, out)
 				}
 			}
 			if out, err := run(p.script); err != nil {

@@ -47,12 +47,12 @@ func peers(t *testing.T) string {
 	dir := os.Getenv("WASMTA_PEERS")
 	switch {
 	case dir == "":
-		t.Skip("WASMTA_PEERS is not set; eval \"$(.ci/lab-tools)\" fetches the peers from Debian and sets it")
+		t.Skip("needs Exim, OpenSMTPD, Dovecot and clients, and WASMTA_PEERS to say where; eval \"$(.ci/lab-tools)\" fetches the peers from Debian and sets it")
 	case os.Getuid() != 0:
 		t.Skip("needs root: peers run in a mount namespace of their own")
 	}
 	if out := usable(); out != "" {
-		t.Skipf("this machine does not let us make a mount namespace with overlays (unshare, mount; CAP_SYS_ADMIN): %s", out)
+		t.Skipf("needs a mount namespace with overlays (unshare and mount of util-linux; CAP_SYS_ADMIN), which this machine refuses: %s", out)
 	}
 	return dir
 }
@@ -90,7 +90,7 @@ func need(t *testing.T, name string, files ...string) {
 		_, there := os.Stat(filepath.Join(dir, f))
 		_, here := os.Stat(f)
 		if there != nil && here != nil {
-			t.Skipf("%s is not there (%s); .ci/lab-tools fetches it", name, f)
+			t.Skipf("needs %s (%s); .ci/lab-tools fetches it", name, f)
 		}
 	}
 }
