@@ -142,8 +142,8 @@ func (s *Server) build() (err error) {
 	for i, d := range c.Queue.Retry {
 		retry[i] = d.Std()
 	}
-	if s.template, err = template(c); err != nil {
-		return err
+	if s.template, err = LoadTemplate(c.Notify.Template); err != nil {
+		return fmt.Errorf("[notify] template %s: %w", c.Notify.Template, err)
 	}
 	warnAfter := c.Queue.WarnAfter.Std()
 	if !*c.Notify.Delayed {

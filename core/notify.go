@@ -1,7 +1,6 @@
 package core
 
 import (
-	"fmt"
 	"io"
 	"os"
 
@@ -10,36 +9,32 @@ import (
 	"github.com/wasmta/wasmta/core/mail"
 )
 
-// template reads the wording of notifications; nil: there is none of its own.
-func template(c *config.Config) (*dsn.Template, error) {
-	path := c.Notify.Template
+// LoadTemplate reads the wording of notifications from a file; nil if path is
+// empty: there is none of its own.
+func LoadTemplate(path string) (*dsn.Template, error) {
 	if path == "" {
 		return nil, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("[notify] template: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, dsn.MaxTemplate+1))
 	if err != nil {
-		return nil, fmt.Errorf("[notify] template: %w", err)
+		return nil, err
 	}
-	t, err := dsn.ParseTemplate(text)
-	if err != nil {
-		return nil, fmt.Errorf("[notify] template %s: %w", path, err)
-	}
-	return t, nil
+	return dsn.ParseTemplate(text)
 }
 
 // backscatter tells whether a notification would go to somebody who perhaps never
-// sent the message. Strangers are those who neither authenticated
-// nor are of relay_networks. What should have been refused in their session, but
-// was not known then, is what we do not want ourselves: a plugin rejects after
-// the message was accepted, or a recipient of ours, or of a domain that we relay for, does not exist or is not
-// allowed (RFC 3463 X.1 and X.7). What a host out there refuses, what expires and
-// what does not fit a mailbox is always notified, and so are delays and, where asked for, success, unless
-// strangers = "none".
+// sent the message. Strangers are those who neither authenticated nor are of
+// relay_networks. What should have been refused in their session, but was not
+// known then, is what we do not want ourselves: a plugin rejects after the message
+// was accepted, or a recipient of ours, or of a domain that we relay for, does not
+// exist or is not allowed (RFC 3463 X.1 and X.7). What a host out there refuses,
+// what expires and what does not fit a mailbox is always notified, and so are
+// delays and, where asked for, success, unless strangers = "none".
 func backscatter(c *config.Config) func(*mail.Client, mail.Path, mail.Result, string) bool {
 	if c.Notify.Strangers == "all" {
 		return nil

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -14,8 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wasmta/wasmta/core"
 	"github.com/wasmta/wasmta/core/config"
-	"github.com/wasmta/wasmta/core/dsn"
 	"github.com/wasmta/wasmta/core/mail"
 	"github.com/wasmta/wasmta/core/resolve"
 )
@@ -33,18 +32,8 @@ func (k *checker) engine(kind string) {
 
 // files: what the configuration names beside certificates and modules.
 func (k *checker) files() {
-	if path := k.cfg.Notify.Template; path != "" {
-		f, err := os.Open(path)
-		if err == nil {
-			var text []byte
-			if text, err = io.ReadAll(io.LimitReader(f, dsn.MaxTemplate+1)); err == nil {
-				_, err = dsn.ParseTemplate(text)
-			}
-			_ = f.Close() // only read from
-		}
-		if err != nil {
-			k.fault("notify.template", "template %q: %v", path, err)
-		}
+	if _, err := core.LoadTemplate(k.cfg.Notify.Template); err != nil {
+		k.fault("notify.template", "template %q: %v", k.cfg.Notify.Template, err)
 	}
 	for i, l := range k.cfg.Listeners {
 		k.authorities(fmt.Sprintf("listener.%d.client_ca", i), l.ClientCA)
